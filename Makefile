@@ -1,0 +1,51 @@
+# Every target sets up what it needs: a virtual environment inside the project, from locked and
+# hashed requirements. PYTHON picks the interpreter, PYTEST_ARGS adds to the test runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST_ARGS ?=
+BENCH ?= all
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint types unit bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+	  || { echo "streamjobs needs Python 3.11 to 3.14, and $(PYTHON) is $$($(PYTHON) -V 2>&1): make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)  ## 336,776 real flights through Kafka as jobs
+	$(BIN)/streamjobs demo
+
+lint: $(READY)  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	$(BIN)/mypy
+
+unit: $(READY)  ## the tests that need no broker
+	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
+
+test: lint types  ## lint, types and every test but tests/system: under 10 minutes
+	$(BIN)/pytest --ignore=tests/system $(PYTEST_ARGS)
+
+test-all: lint types  ## the same with both group protocols, and tests/system: under 45 minutes
+	STREAMJOBS_TEST_PROTOCOLS=classic,consumer $(BIN)/pytest $(PYTEST_ARGS)
+
+bench: $(READY)  ## benchmarks against the bare client loop: make bench BENCH=throughput
+	$(BIN)/python -m benchmarks $(BENCH)
+
+lock: $(READY)  ## resolve the dependencies anew (needs uv)
+	uv pip compile --universal --generate-hashes --python-version 3.11 --extra docker --group dev \
+	  --upgrade --quiet --custom-compile-command 'make lock' pyproject.toml -o requirements/dev.txt
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

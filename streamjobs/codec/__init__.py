@@ -1,0 +1,1 @@
+"""Hints to Avro, and bytes to jobs and back; the only importer of fastavro."""

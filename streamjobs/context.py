@@ -1,0 +1,88 @@
+"""What a handler is told about its job, and what it can do beside its own work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, Protocol
+from uuid import UUID
+
+P = ParamSpec("P")
+
+_logger = logging.getLogger("streamjobs.job")
+
+
+class Enqueueable(Protocol[P]):
+    """A registered job, as far as a context needs to know it."""
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Check the arguments against the signature and bind them to the job."""
+
+
+class Context:
+    """One attempt at one job; the first parameter of a handler that asks for it.
+
+    Attributes:
+        job_id: the job's id: the idempotency key for side effects, the same in every attempt.
+        job: the job's name.
+        key: its ordering key, or None.
+        attempt: which try this is, from 1.
+        enqueued_at: when it was enqueued, UTC.
+    """
+
+    __slots__ = ("_children", "_log", "attempt", "enqueued_at", "job", "job_id", "key")
+
+    def __init__(
+        self, *, job_id: UUID, job: str, key: str | None, attempt: int, enqueued_at: int
+    ) -> None:
+        self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
+        self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)
+        self._children: list[Any] = []
+        self._log: logging.LoggerAdapter[logging.Logger] | None = None
+
+    def enqueue(self, job: Enqueueable[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Enqueue a child job in the same transaction as this job's success.
+
+        It comes into being exactly when this attempt succeeds: an attempt that fails, is
+        discarded or dies enqueues nothing.
+
+        Raises:
+            InvalidArguments: the arguments do not fit the child's signature.
+        """
+        self._children.append(job.call(*args, **kwargs))
+
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger whose records carry ``job_id``, ``job``, ``key`` and ``attempt``."""
+        if self._log is None:
+            self._log = _JobLog(
+                _logger, {n: getattr(self, n) for n in ("job_id", "job", "key", "attempt")}
+            )
+        return self._log
+
+
+class _JobLog(logging.LoggerAdapter[logging.Logger]):
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        return f"{self.extra['job']}[{self.extra['job_id']}] {msg}", {**kwargs, "extra": self.extra}  # type: ignore[index]
+
+
+_current: ContextVar[Callable[[], Context]] = ContextVar("streamjobs_context")
+
+
+def current_context() -> Context:
+    """Return the context of the job that runs here, for code below a handler.
+
+    Raises:
+        LookupError: when no job runs in this thread or task.
+    """
+    try:
+        make = _current.get()
+    except LookupError:
+        raise LookupError(
+            "current_context() outside of a job: no job runs in this thread"
+        ) from None
+    return make()

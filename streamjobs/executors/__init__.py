@@ -1,0 +1,1 @@
+"""Where handlers run. Executors run attempts and hand them back, and decide nothing."""

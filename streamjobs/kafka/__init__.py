@@ -1,0 +1,1 @@
+"""Clients, topics, schema stores, development brokers; alone imports confluent_kafka."""

@@ -1,0 +1,142 @@
+"""The queues and jobs of one app. Pure: no client, no thread, no global app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from streamjobs.clock import parse_duration
+from streamjobs.errors import DefinitionError
+from streamjobs.job import JobDefinition, check_job_name
+from streamjobs.retry import Retry
+from streamjobs.topics import (
+    MAIN_RETENTION_MS,
+    RESERVED_QUEUES,
+    QueueTopics,
+    TopicSpec,
+    check_name,
+    queue_specs,
+    schemas_spec,
+)
+
+DEFAULT_QUEUE = "default"
+DEFAULT_PARTITIONS = 8
+MAX_PARTITIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A named stream of jobs, as declared in code.
+
+    Attributes:
+        name: unique in the app.
+        partitions: of every topic of the queue; cannot change while the queue is in use.
+        retry: the ladder for its jobs.
+        retention_ms: how long the main topic keeps jobs, and so how far back history reaches.
+    """
+
+    name: str
+    partitions: int = DEFAULT_PARTITIONS
+    retry: Retry = field(default_factory=Retry)
+    retention_ms: int = MAIN_RETENTION_MS
+
+
+class Registry:
+    """What an app has declared; duplicates and unknown names are refused here."""
+
+    def __init__(self, app: str) -> None:
+        self.app = check_name("app", app)
+        self.queues: dict[str, Queue] = {}
+        self.jobs: dict[str, JobDefinition] = {}
+
+    def add_queue(
+        self,
+        name: str,
+        *,
+        partitions: int = DEFAULT_PARTITIONS,
+        retry: Retry | None = None,
+        retention: str | float = "7d",
+    ) -> Queue:
+        """Declare a queue.
+
+        Raises:
+            DefinitionError: a bad or reserved name, a duplicate, or an impossible partition count.
+        """
+        check_name("queue", name, RESERVED_QUEUES)
+        if name in self.queues:
+            raise DefinitionError(f"queue {name!r} is declared twice in app {self.app!r}")
+        if (
+            isinstance(partitions, bool)
+            or not isinstance(partitions, int)
+            or not 1 <= partitions <= MAX_PARTITIONS
+        ):
+            raise DefinitionError(
+                f"queue {name!r}: partitions={partitions!r}, must be 1 to {MAX_PARTITIONS:,}"
+            )
+        queue = Queue(name, partitions, retry or Retry(), round(parse_duration(retention) * 1000))
+        self.queues[name] = queue
+        return queue
+
+    def add_job(self, definition: JobDefinition) -> None:
+        """Register a job; bare jobs make the queue ``default`` come into being.
+
+        Raises:
+            DefinitionError: a bad or duplicate name, or a queue that was not declared.
+        """
+        check_job_name(definition.name)
+        if definition.name in self.jobs:
+            raise DefinitionError(
+                f"job {definition.name!r} is defined twice in {self.app!r}: give one of them name="
+            )
+        if definition.queue == DEFAULT_QUEUE and DEFAULT_QUEUE not in self.queues:
+            self.add_queue(DEFAULT_QUEUE)
+        if definition.queue not in self.queues:
+            raise DefinitionError(
+                f"job {definition.name!r}: queue {definition.queue!r} is not declared"
+                f"{_hint(definition.queue, self.queues)}; "
+                f"app.queue({definition.queue!r}) declares it"
+            )
+        self.jobs[definition.name] = definition
+
+    def find_queue(self, name: str) -> Queue:
+        """Return a declared queue.
+
+        Raises:
+            DefinitionError: naming the ones there are.
+        """
+        if name not in self.queues:
+            there = ", ".join(sorted(self.queues)) or "none"
+            raise DefinitionError(
+                f"app {self.app!r} has no queue {name!r}{_hint(name, self.queues)}; it has: {there}"
+            )
+        return self.queues[name]
+
+    def find_job(self, name: str) -> JobDefinition:
+        """Return a registered job.
+
+        Raises:
+            DefinitionError: naming the ones there are.
+        """
+        if name not in self.jobs:
+            there = ", ".join(sorted(self.jobs)) or "none"
+            raise DefinitionError(
+                f"app {self.app!r} has no job {name!r}{_hint(name, self.jobs)}; it has: {there}"
+            )
+        return self.jobs[name]
+
+    def topic_specs(self, prefix: str) -> list[TopicSpec]:
+        """Say how every topic of the app has to be, the schema log first."""
+        specs = [schemas_spec(prefix)]
+        for queue in self.queues.values():
+            specs += queue_specs(
+                QueueTopics(prefix, queue.name),
+                partitions=queue.partitions,
+                delays=queue.retry.delays,
+                retention_ms=queue.retention_ms,
+            )
+        return specs
+
+
+def _hint(name: str, known: dict[str, Queue] | dict[str, JobDefinition]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,1 @@
+"""The thin shell round the engine: loop, commit cycle, runner."""
