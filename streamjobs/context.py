@@ -7,7 +7,6 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol
-from uuid import UUID
 
 P = ParamSpec("P")
 
@@ -35,7 +34,7 @@ class Context:
     __slots__ = ("_children", "_log", "attempt", "enqueued_at", "job", "job_id", "key")
 
     def __init__(
-        self, *, job_id: UUID, job: str, key: str | None, attempt: int, enqueued_at: int
+        self, *, job_id: str, job: str, key: str | None, attempt: int, enqueued_at: int
     ) -> None:
         self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
         self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, get_type_hints
-from uuid import UUID
 
 from streamjobs.errors import DefinitionError
 
@@ -74,7 +73,7 @@ class Envelope:
         args: the validated arguments, by name.
     """
 
-    id: UUID
+    id: str
     job: str
     enqueued_at: int
     options: Mapping[str, Any] | None
