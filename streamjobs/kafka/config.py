@@ -1,0 +1,180 @@
+"""The properties every client gets: what the guarantees need, said aloud.
+
+Order of precedence: what one client needs (``extra``), then the user's, then ours. The user's
+cannot break a guarantee: ``settings`` has refused those already.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from streamjobs.errors import SettingsError
+from streamjobs.settings import MAX_POLL_INTERVAL_MS, SESSION_TIMEOUT_MS, Settings
+
+Config = dict[str, Any]
+
+logger = logging.getLogger("streamjobs.kafka")
+
+ENQUEUE_TIMEOUT_MS = 30_000
+
+_COMMON: Mapping[str, str] = {
+    "client.id": "streamjobs",
+    # The default of 100 ms holds up the first send to each partition of a transaction.
+    "retry.backoff.ms": "10",
+    "retry.backoff.max.ms": "1000",
+    "reconnect.backoff.max.ms": "2000",
+    # Connections that idle are closed by the broker; that is no error worth a log line.
+    "log.connection.close": "false",
+}
+
+_PRODUCER: Mapping[str, str] = {
+    "enable.idempotence": "true",
+    "acks": "all",
+    # librdkafka's default is CRC32: Java producers would put the same key elsewhere.
+    "partitioner": "murmur2_random",
+    "delivery.timeout.ms": str(ENQUEUE_TIMEOUT_MS),
+}
+
+_CONSUMER: Mapping[str, str] = {
+    "auto.offset.reset": "earliest",
+    "enable.auto.offset.store": "false",
+    "enable.auto.commit": "false",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": "true",
+    "allow.auto.create.topics": "false",
+    "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
+    # One prefetch queue per consumer: with the defaults a due retry comes out behind 100,000
+    # records of main; with these throughput is the same.
+    "queued.min.messages": "2000",
+    "queued.max.messages.kbytes": "8192",
+    "fetch.wait.max.ms": "100",
+    # The default of 1000 makes a fast consumer wait a second whenever its queue was full.
+    "fetch.queue.backoff.ms": "10",
+}
+# Both assignors give a member the same partition numbers of every topic it reads.
+_CLASSIC: Mapping[str, str] = {
+    "group.protocol": "classic",
+    "partition.assignment.strategy": "range",
+    "session.timeout.ms": str(SESSION_TIMEOUT_MS),
+}
+_KIP_848: Mapping[str, str] = {"group.protocol": "consumer", "group.remote.assignor": "range"}
+# Under KIP-848 these belong to the group's configuration on the broker; the client refuses them.
+_CLASSIC_ONLY = ("session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type")
+
+
+class _OneForAll(logging.Filter):
+    """Drop warnings that a consumer ignores producers' properties and the other way round.
+
+    The user has one set of properties for all clients, so that is how it has to be.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "will be ignored by this" not in record.getMessage()
+
+
+logger.addFilter(_OneForAll())
+# For clients that only try something, and whose troubles are told by an exception.
+silent = logging.getLogger("streamjobs.kafka.silent")
+silent.propagate = False
+silent.addHandler(logging.NullHandler())
+
+
+def producer_config(settings: Settings, **extra: Any) -> Config:
+    """Return the properties of a producer.
+
+    Args:
+        settings: of the process.
+        extra: what this producer needs beside, underscores for dots
+            (``transactional_id="…"``); it wins.
+    """
+    return _config(settings, _PRODUCER, extra)
+
+
+def consumer_config(settings: Settings, group: str, **extra: Any) -> Config:
+    """Return the properties of a consumer of ``group``.
+
+    ``group_protocol="auto"`` means classic here: who has probed the broker says what it found
+    with ``group_protocol="consumer"`` in ``extra``.
+
+    Args:
+        settings: of the process.
+        group: the consumer group, also for consumers that only assign.
+        extra: what this consumer needs beside, underscores for dots; it wins.
+    """
+    dotted = _dotted(extra)
+    protocol = dotted.get("group.protocol", settings.group_protocol)
+    ours = _KIP_848 if protocol == "consumer" else _CLASSIC
+    config = _config(settings, {**_CONSUMER, **ours, "group.id": group}, extra)
+    if protocol == "consumer":
+        for name in _CLASSIC_ONLY:
+            config.pop(name, None)
+    return config
+
+
+def admin_config(settings: Settings, **extra: Any) -> Config:
+    """Return the properties of an admin client."""
+    return _config(settings, {}, extra)
+
+
+def check_properties(settings: Settings) -> None:
+    """Ask librdkafka whether it knows the user's properties and takes their values.
+
+    Raises:
+        SettingsError: naming every property it refuses; values are not shown.
+    """
+    if not settings.kafka:
+        return
+    problems = [
+        f"kafka property {name}: {problem}"
+        for name, value in settings.kafka.items()
+        if (problem := _refused({name: value}, None))
+    ]
+    if not problems and (together := _refused(producer_config(settings), settings)):
+        problems = [f"kafka properties: {together}"]
+    if problems:
+        raise SettingsError(*problems)
+
+
+def _refused(config: Mapping[str, Any], settings: Settings | None) -> str | None:
+    """Return why librdkafka makes no client of these properties, or None when it does.
+
+    One property is tried without the rest: pairs that do not go together, such as a mechanism
+    without its protocol, are judged with the whole set only.
+    """
+    try:
+        Producer({**config, "bootstrap.servers": ""}, logger=silent)
+        if settings is not None:
+            whole = {**consumer_config(settings, "check"), "bootstrap.servers": ""}
+            Consumer(whole, logger=silent).close()
+    except KafkaException as error:
+        reason = str(error.args[0].str())
+        if settings is None and reason.startswith("Failed to create"):
+            return None
+        return re.sub(r"^Failed to create \w+( client)?: ", "", reason)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _config(settings: Settings, ours: Mapping[str, str], extra: Mapping[str, Any]) -> Config:
+    return {
+        **_COMMON,
+        **ours,
+        **settings.kafka,
+        "bootstrap.servers": settings.bootstrap_servers,
+        "logger": logger,
+        **_dotted(extra),
+    }
+
+
+def _dotted(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Spell keyword names as Kafka does; callbacks keep their names."""
+    return {
+        name if name.endswith("_cb") or name == "on_delivery" else name.replace("_", "."): value
+        for name, value in extra.items()
+    }
