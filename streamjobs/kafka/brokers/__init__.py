@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import assert_never
 
 from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.brokers.apache import Kafka, start_local
 from streamjobs.kafka.brokers.broker import Broker, Node, wait_for_brokers
+from streamjobs.kafka.brokers.embedded import LIMITS, start_embedded
 from streamjobs.kafka.brokers.jars import fetch_jars
-from streamjobs.kafka.brokers.selection import HOW_TO_GET_ONE, Engine, Findings, choose
+from streamjobs.kafka.brokers.selection import HOW_TO_GET_ONE, Choice, Engine, Findings, choose
 from streamjobs.kafka.brokers.survey import survey
 from streamjobs.topics import TopicSpec
 
-__all__ = ["HOW_TO_GET_ONE", "Broker", "Engine", "Node", "start_broker"]
+__all__ = ["HOW_TO_GET_ONE", "LIMITS", "Broker", "Engine", "Node", "start_broker"]
 
 _EXTERNAL_SECONDS = 15.0
 
@@ -50,9 +54,8 @@ def start_broker(
         raise BrokerSetupError(f"{nodes} nodes: a development broker has 1 or 3")
     found = survey()
     choice = choose(engine, found, nodes=nodes)
-    kind = "embedded broker" if choice.way == "embedded" else "Apache Kafka"
-    say(f"{kind}: {choice.why}")
-    broker = _start(choice.way, found, nodes, port, say)
+    say(choice.sentence)
+    broker = _start(choice, found, nodes, port, say)
     try:
         broker.create_topics(topics)
     except BaseException:
@@ -62,16 +65,35 @@ def start_broker(
 
 
 def _start(
-    way: str, found: Findings, nodes: int, port: int | None, say: Callable[[str], object]
+    choice: Choice, found: Findings, nodes: int, port: int | None, say: Callable[[str], object]
 ) -> Broker:
-    if way == "external":
-        return _external(found.bootstrap or "", port)
-    if way == "home" and found.kafka_home is not None and found.java is not None:
-        return start_local(Kafka(found.java, found.kafka_home / "libs"), nodes=nodes, port=port)
-    if way == "maven" and found.java is not None:
-        libs = found.jars or fetch_jars(found.maven, say)
-        return start_local(Kafka(found.java, libs), nodes=nodes, port=port)
-    raise BrokerSetupError(f"{way} is not there yet")
+    java = found.java or "java"
+    match choice.way:
+        case "external":
+            return _external(found.bootstrap or "", port)
+        case "home":
+            libs = (found.kafka_home or Path()) / "libs"
+            return start_local(Kafka(java, libs), nodes=nodes, port=port)
+        case "maven":
+            libs = found.jars or fetch_jars(found.maven, say)
+            return start_local(Kafka(java, libs), nodes=nodes, port=port)
+        case "docker":
+            # Deferred: testcontainers is an extra, and slow to import.
+            from streamjobs.kafka.brokers.container import start_container
+
+            return start_container(os.environ.get("STREAMJOBS_KAFKA_IMAGE"), port=port)
+        case "embedded":
+            return _embedded(nodes, port)
+        case _:
+            assert_never(choice.way)
+
+
+def _embedded(nodes: int, port: int | None) -> Broker:
+    if port is not None:
+        raise BrokerSetupError(
+            f"the embedded broker picks its port itself: leave out port {port}, or use engine kafka"
+        )
+    return start_embedded(nodes=nodes)
 
 
 def _external(bootstrap: str, port: int | None) -> Broker:

@@ -63,6 +63,12 @@ class Choice:
     way: Way
     why: str
 
+    @property
+    def sentence(self) -> str:
+        """What was chosen and why, for the user."""
+        what = "the embedded broker" if self.way == "embedded" else "Apache Kafka"
+        return f"{what} ({self.why})"
+
 
 def choose(engine: Engine, found: Findings, *, nodes: int = 1) -> Choice:
     """Decide how to come by a broker.
