@@ -29,16 +29,17 @@ class Context:
         key: its ordering key, or None.
         attempt: which try this is, from 1.
         enqueued_at: when it was enqueued, UTC.
+        children: the calls given to ``enqueue``.
     """
 
-    __slots__ = ("_children", "_log", "attempt", "enqueued_at", "job", "job_id", "key")
+    __slots__ = ("children", "_log", "attempt", "enqueued_at", "job", "job_id", "key")
 
     def __init__(
         self, *, job_id: str, job: str, key: str | None, attempt: int, enqueued_at: int
     ) -> None:
         self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
         self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)
-        self._children: list[Any] = []
+        self.children: list[Any] = []
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
     def enqueue(self, job: Enqueueable[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,7 +51,7 @@ class Context:
         Raises:
             InvalidArguments: the arguments do not fit the child's signature.
         """
-        self._children.append(job.call(*args, **kwargs))
+        self.children.append(job.call(*args, **kwargs))
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -70,6 +71,11 @@ class _JobLog(logging.LoggerAdapter[logging.Logger]):
 
 
 _current: ContextVar[Callable[[], Context]] = ContextVar("streamjobs_context")
+
+
+def set_current(make: Callable[[], Context]) -> None:
+    """Say how this thread's or task's running job finds its context; for those that run jobs."""
+    _current.set(make)
 
 
 def current_context() -> Context:

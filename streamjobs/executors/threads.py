@@ -1,0 +1,171 @@
+"""Runs attempts in threads: lists of runs in, lists of records out, one at a time per thread.
+
+A thread takes the next run from one shared queue (a deque's ends are atomic, about 50 ns), so a
+slow job never holds another key's job behind it. Waking a thread costs far more than a short job,
+so a submission wakes one, and the caller's ``nudge`` wakes more, doubling, for as long as what is
+ready would take the running ones too long.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from streamjobs.clock import monotonic
+from streamjobs.engine.records import Record, Run
+from streamjobs.engine.results import RELEASED, Discarded, Succeeded
+
+# Seconds of ready work above which another thread is woken.
+PATIENCE = 0.02
+# Results after which the rest of a run goes on; after any other the engine decides.
+GOES_ON = (Succeeded, Discarded)
+
+
+class ThreadExecutor:
+    """A pool of threads that run attempts; it decides nothing.
+
+    ``submit``, ``nudge``, ``collect``, ``wait`` and ``stop`` are called by one thread, the loop.
+
+    Args:
+        make_attempt: called in each thread for what runs its attempts: it sets a record's
+            ``result`` and ``job``, and never raises.
+        concurrency: how many threads.
+        name: their names' beginning.
+    """
+
+    def __init__(
+        self, make_attempt: Callable[[], Callable[[Record], None]], concurrency: int, name: str
+    ) -> None:
+        self._make_attempt = make_attempt
+        self._ready: deque[Run] = deque()
+        self._finished: deque[Record] = deque()
+        self._idle: list[threading.Lock] = []
+        self._waiting, self._wanted = False, 1
+        self._signal = threading.Event()
+        self._stopping = self._halted = False
+        self._wake_next = 1
+        self._since, self._collected = monotonic(), 0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
+            for n in range(concurrency)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, runs: Iterable[Run]) -> None:
+        """Take runs; each is executed in order until a record of it does not succeed."""
+        self._ready.extend(runs)
+        self._wake(1)
+
+    def nudge(self) -> None:
+        """Wake more threads when the running ones would take too long with what is ready."""
+        ready = len(self._ready)
+        if not ready or not self._idle:
+            self._wake_next = 1
+            return
+        elapsed = monotonic() - self._since
+        if ready * elapsed > PATIENCE * self._collected:
+            self._wake(self._wake_next)
+            self._wake_next *= 2
+
+    def collect(self) -> list[Record]:
+        """Return the records that were run, or given back with the result ``RELEASED``."""
+        take = self._finished.popleft
+        records = [take() for _ in range(len(self._finished))]
+        now = monotonic()
+        if now - self._since > PATIENCE:
+            self._since, self._collected = now, 0
+        self._collected += len(records)
+        return records
+
+    def wait(self, timeout: float, wanted: int = 1) -> None:
+        """Return when ``wanted`` records can be collected, or after ``timeout`` seconds."""
+        self._wanted, self._waiting = wanted, True
+        if len(self._finished) < wanted:
+            self._signal.wait(timeout)
+        self._waiting = False
+        self._signal.clear()
+
+    def halt(self) -> None:
+        """Begin nothing more, and give back what was not begun; running jobs go on to their end."""
+        self._halted = True
+        while True:
+            try:
+                run = self._ready.popleft()
+            except IndexError:
+                return
+            self._release(run)
+
+    def go_on(self) -> None:
+        """Undo ``halt``."""
+        self._halted = False
+
+    def stop(self) -> None:
+        """Run nothing more; threads end after the job they are in, and are not waited for."""
+        self._stopping = True
+        self.halt()
+        self._wake(len(self._threads))
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all threads have ended; False when some still run after ``timeout``."""
+        deadline = monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _wake(self, count: int) -> None:
+        for _ in range(count):
+            try:
+                lock = self._idle.pop()
+            except IndexError:
+                return
+            lock.release()
+
+    def _work(self) -> None:
+        mine = threading.Lock()
+        mine.acquire()
+        attempt = self._make_attempt()
+        while not self._stopping:
+            try:
+                run = self._ready.popleft()
+            except IndexError:
+                self._sleep(mine)
+                continue
+            self._run(run, attempt)
+
+    def _sleep(self, mine: threading.Lock) -> None:
+        """Wait for a waker; what was submitted just before being listed as idle is not missed."""
+        self._idle.append(mine)
+        if self._ready or self._stopping:
+            try:
+                self._idle.remove(mine)
+            except ValueError:
+                pass  # a waker has taken it, and its release is on the way
+            else:
+                return
+        mine.acquire()
+
+    def _run(self, run: Run, attempt: Callable[[Record], None]) -> None:
+        for index, record in enumerate(run):
+            if self._halted or not record.log.live:
+                self._release(run[index:])
+                return
+            attempt(record)
+            self._finished.append(record)
+            if self._waiting:
+                self._tell()
+            if record.result is not None and not isinstance(record.result, GOES_ON):
+                self._release(run[index + 1 :])
+                return
+
+    def _release(self, run: Run) -> None:
+        for record in run:
+            record.result = RELEASED
+            self._finished.append(record)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._waiting and len(self._finished) >= self._wanted:
+            self._waiting = False
+            self._signal.set()

@@ -1,0 +1,147 @@
+"""Delivery state: the headers that a job collects on its way through tiers and the DLQ.
+
+They come from the outside like any bytes, so reading them never fails: what is missing, doubled,
+overlong or out of range is replaced by what the record's place allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+ATTEMPT = "sj-attempt"
+RUNG = "sj-rung"
+ORIGIN = "sj-origin"
+REASON = "sj-reason"
+ERROR_TYPE = "sj-error-type"
+ERROR_MESSAGE = "sj-error-message"
+ERROR_TRACE = "sj-error-trace"
+FAILED_AT = "sj-failed-at"
+WORKER = "sj-worker"
+
+# A forged count must not overflow what adds to it: no job makes a million attempts.
+MAX_COUNT = 1_000_000
+MAX_HEADERS = 100
+MAX_OFFSET = 2**63 - 1
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class Reason(StrEnum):
+    """Why a record stands in a tier or in the DLQ."""
+
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    INVALID = "invalid"
+    UNKNOWN_JOB = "unknown-job"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a job stood in its main topic: its place in its key's order.
+
+    Attributes:
+        topic_id: as Kafka prints topic ids; empty where the broker does not tell.
+        partition: of the main topic.
+        offset: of the main topic.
+    """
+
+    topic_id: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic_id}:{self.partition}:{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the headers of a record in a tier or the DLQ say.
+
+    Attributes:
+        attempts: how many were made.
+        rung: how many rungs of the ladder were used.
+        origin: None when missing or malformed.
+    """
+
+    attempts: int
+    rung: int
+    origin: Origin | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong in an attempt, as text."""
+
+    type: str
+    message: str
+    trace: str
+
+
+def read_delivery(headers: Headers | None, *, rung: int) -> Delivery:
+    """Read the state of a record in a tier; ``rung`` is what its tier implies when none is told."""
+    found = first_values(headers)
+    told = _count(found.get(RUNG), rung)
+    return Delivery(
+        attempts=max(1, _count(found.get(ATTEMPT), 1)),
+        rung=told,
+        origin=read_origin(found.get(ORIGIN)),
+    )
+
+
+def first_values(headers: Headers | None) -> dict[str, bytes]:
+    """The first value of each of our headers among the first hundred; nulls are left out."""
+    found: dict[str, bytes] = {}
+    for name, value in (headers or ())[:MAX_HEADERS]:
+        if value is not None and name.startswith("sj-"):
+            found.setdefault(name, value)
+    return found
+
+
+def read_origin(value: bytes | None) -> Origin | None:
+    """Read ``TOPICID:PARTITION:OFFSET``, or None when it is no such thing."""
+    parts = (value or b"")[:100].decode("ascii", "replace").split(":")
+    if len(parts) != 3:
+        return None
+    partition, offset = _number(parts[1]), _number(parts[2])
+    if partition is None or offset is None or offset > MAX_OFFSET:
+        return None
+    return Origin(parts[0], partition, offset)
+
+
+def write_move(
+    *, delivery: Delivery, reason: Reason, failure: Failure | None, failed_at_ms: int, worker: str
+) -> list[tuple[str, bytes]]:
+    """The headers of a record that is moved to a tier or the DLQ."""
+    headers = [
+        (ATTEMPT, b"%d" % delivery.attempts),
+        (RUNG, b"%d" % delivery.rung),
+        (REASON, reason.encode()),
+        (FAILED_AT, b"%d" % failed_at_ms),
+        (WORKER, worker.encode()),
+    ]
+    if delivery.origin is not None:
+        headers.append((ORIGIN, str(delivery.origin).encode()))
+    if failure is not None:
+        headers += [
+            (ERROR_TYPE, failure.type.encode("utf-8", "replace")),
+            (ERROR_MESSAGE, failure.message.encode("utf-8", "replace")),
+            (ERROR_TRACE, failure.trace.encode("utf-8", "replace")),
+        ]
+    return headers
+
+
+def foreign(headers: Headers | None) -> Iterable[tuple[str, bytes | None]]:
+    """The headers that are not ours: they travel on unchanged."""
+    return ((n, v) for n, v in (headers or ())[:MAX_HEADERS] if not n.startswith("sj-"))
+
+
+def _count(value: bytes | None, default: int) -> int:
+    number = _number((value or b"")[:20].decode("ascii", "replace"))
+    return default if number is None else min(number, MAX_COUNT)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else None
