@@ -13,11 +13,18 @@ from streamjobs.kafka.brokers.apache import Kafka, start_local
 from streamjobs.kafka.brokers.broker import Broker, Node, wait_for_brokers
 from streamjobs.kafka.brokers.embedded import LIMITS, start_embedded
 from streamjobs.kafka.brokers.jars import fetch_jars
-from streamjobs.kafka.brokers.selection import HOW_TO_GET_ONE, Choice, Engine, Findings, choose
+from streamjobs.kafka.brokers.selection import (
+    HOW_TO_GET_ONE,
+    Choice,
+    Engine,
+    Findings,
+    choose,
+    explain_missing,
+)
 from streamjobs.kafka.brokers.survey import survey
 from streamjobs.topics import TopicSpec
 
-__all__ = ["HOW_TO_GET_ONE", "LIMITS", "Broker", "Engine", "Node", "start_broker"]
+__all__ = ["HOW_TO_GET_ONE", "LIMITS", "Broker", "Engine", "Node", "start_broker", "why_no_kafka"]
 
 _EXTERNAL_SECONDS = 15.0
 
@@ -64,6 +71,15 @@ def start_broker(
     return broker
 
 
+def why_no_kafka(nodes: int = 1) -> str | None:
+    """Return None when Apache Kafka can be had here, else what is missing and how to get it.
+
+    Raises:
+        BrokerSetupError: when ``KAFKA_HOME`` is set and cannot be used.
+    """
+    return explain_missing(survey(), nodes=nodes)
+
+
 def _start(
     choice: Choice, found: Findings, nodes: int, port: int | None, say: Callable[[str], object]
 ) -> Broker:
@@ -101,5 +117,5 @@ def _external(bootstrap: str, port: int | None) -> Broker:
         raise BrokerSetupError(
             f"STREAMJOBS_TEST_BOOTSTRAP={bootstrap} says where the broker is: leave out the port"
         )
-    wait_for_brokers(bootstrap, 1, timeout=_EXTERNAL_SECONDS)
+    wait_for_brokers(bootstrap, timeout=_EXTERNAL_SECONDS)
     return Broker(bootstrap)

@@ -33,7 +33,7 @@ _TAIL_LINES = 25
 _PORTS = range(20_000, 32_000)
 
 
-class PortTaken(BrokerSetupError):
+class _PortTaken(BrokerSetupError):
     """Another program took a port between our look and the broker's start."""
 
 
@@ -104,22 +104,33 @@ class LocalNode:
         """
         self.launch()
         self.wait_started(monotonic() + _START_SECONDS)
-        wait_for_brokers(self.address, 1, timeout=_START_SECONDS)
+        wait_for_brokers(self.address, [self.address], timeout=_START_SECONDS)
 
     def wait_started(self, deadline: float) -> None:
         """Return when the log of this start says that the broker has started.
 
         Raises:
-            PortTaken: when another program has its port.
+            _PortTaken: when another program has its port.
             BrokerSetupError: when it ended or was not up at ``deadline``, with its log's end.
         """
         while _STARTED not in (text := self._new_log()):
             if not self.running:
-                kind = PortTaken if _TAKEN in text else BrokerSetupError
+                kind = _PortTaken if _TAKEN in text else BrokerSetupError
                 raise kind(f"Kafka on {self.address} did not start:\n{_tail(text)}")
             if monotonic() > deadline:
                 raise BrokerSetupError(f"Kafka on {self.address} is not up yet:\n{_tail(text)}")
             time.sleep(0.05)
+
+    def check(self) -> None:
+        """See whether it lives, unless ``kill`` or ``stop`` ended it.
+
+        Raises:
+            BrokerSetupError: when it has ended by itself, with the end of its log.
+        """
+        if self._guard is not None and self._guard.poll() is not None:
+            raise BrokerSetupError(
+                f"Kafka on {self.address} has ended by itself:\n{_tail(self._new_log())}"
+            )
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would; its data stays."""
@@ -156,11 +167,21 @@ class LocalBroker(Broker):
 
     def __init__(self, nodes: Sequence[LocalNode], folder: Path) -> None:
         super().__init__(",".join(node.address for node in nodes), nodes)
+        self._local = tuple(nodes)
         self._end = weakref.finalize(self, _end, os.getpid(), tuple(nodes), folder)
 
     def stop(self) -> None:
         """End it and remove its data."""
         self._end()
+
+    def check(self) -> None:
+        """Look after the nodes that were started and not ended by ``kill`` or ``stop``.
+
+        Raises:
+            BrokerSetupError: when one has ended by itself, with the end of its log.
+        """
+        for node in self._local:
+            node.check()
 
 
 def start_local(kafka: Kafka, *, nodes: int = 1, port: int | None = None) -> LocalBroker:
@@ -175,7 +196,7 @@ def start_local(kafka: Kafka, *, nodes: int = 1, port: int | None = None) -> Loc
         BrokerSetupError: when ``port`` is taken, or a node does not start; with its log's end.
     """
     for _ in range(_TRIES - 1 if port is None else 0):
-        with contextlib.suppress(PortTaken):
+        with contextlib.suppress(_PortTaken):
             return _try_start(kafka, nodes, port)
     return _try_start(kafka, nodes, port)
 
@@ -194,7 +215,7 @@ def _try_start(kafka: Kafka, count: int, port: int | None) -> LocalBroker:
         for node in nodes:
             node.wait_started(deadline)
         broker = LocalBroker(nodes, folder)
-        wait_for_brokers(broker.bootstrap, count, timeout=_START_SECONDS)
+        wait_for_brokers(broker.bootstrap, [n.address for n in nodes], timeout=_START_SECONDS)
     except BaseException:
         _end(os.getpid(), tuple(nodes), folder)
         raise

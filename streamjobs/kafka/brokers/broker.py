@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -55,6 +55,13 @@ class Broker:
     def stop(self) -> None:
         """End it and remove its data, where it is ours."""
 
+    def check(self) -> None:
+        """Look after the processes it is made of, where they are ours.
+
+        Raises:
+            BrokerSetupError: when one has ended by itself, with the end of its log.
+        """
+
     def create_topics(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that are not there yet; those that are stay as they are.
 
@@ -80,23 +87,26 @@ def quiet_admin(bootstrap: str) -> AdminClient:
     return AdminClient({"bootstrap.servers": bootstrap, "log_level": "0"})
 
 
-def wait_for_brokers(bootstrap: str, nodes: int, *, timeout: float) -> None:
-    """Return when a client sees ``nodes`` brokers.
+def wait_for_brokers(bootstrap: str, expected: Iterable[str] = (), *, timeout: float) -> None:
+    """Return when a client sees a broker, and all those ``expected`` (``host:port``).
 
     Raises:
         BrokerSetupError: when that did not happen within ``timeout`` seconds.
     """
-    admin = quiet_admin(bootstrap)
-    deadline, seen = monotonic() + timeout, 0
+    admin, wanted = quiet_admin(bootstrap), set(expected)
+    deadline, seen = monotonic() + timeout, set[str]()
     while (left := deadline - monotonic()) > 0:
         try:
-            seen = len(admin.list_topics(timeout=min(left, 1.0)).brokers)
+            brokers = admin.list_topics(timeout=min(left, 1.0)).brokers.values()
         except KafkaException:
             continue
-        if seen >= nodes:
+        seen = {f"{b.host}:{b.port}" for b in brokers}
+        if seen and wanted <= seen:
             return
     raise BrokerSetupError(
-        f"a client sees {seen} of {nodes} brokers at {bootstrap} after {timeout:.0f} s"
+        f"after {timeout:.0f} s a client at {bootstrap} sees "
+        f"{', '.join(sorted(seen)) or 'no broker'}"
+        + (f" and still misses {', '.join(sorted(wanted - seen))}" if wanted else "")
     )
 
 

@@ -119,7 +119,7 @@ def start_container(image: str | None = None, *, port: int | None = None) -> Con
     try:
         container = KafkaContainer(name, port)
         broker = ContainerBroker(container, container.run())
-        wait_for_brokers(broker.bootstrap, 1, timeout=_START_SECONDS)
+        wait_for_brokers(broker.bootstrap, timeout=_START_SECONDS)
     except DockerException as error:
         _discard(container)
         raise BrokerSetupError(f"Docker did not run {name}: {error}") from error

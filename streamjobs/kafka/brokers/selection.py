@@ -83,14 +83,25 @@ def choose(engine: Engine, found: Findings, *, nodes: int = 1) -> Choice:
         case "kafka":
             choice = _kafka(found, nodes)
             if choice is None:
-                raise BrokerSetupError(
-                    f"no Apache Kafka here: {_missing(found, nodes)}. {HOW_TO_GET_ONE}"
-                )
+                raise BrokerSetupError(_no_kafka(found, nodes))
             return choice
         case "auto":
             return _kafka(found, nodes) or Choice("embedded", _missing(found, nodes))
         case _:
             assert_never(engine)
+
+
+def explain_missing(found: Findings, *, nodes: int = 1) -> str | None:
+    """Return None when there is a way to Apache Kafka, else what lacks and how to get one.
+
+    Raises:
+        BrokerSetupError: when ``KAFKA_HOME`` is set and cannot be used.
+    """
+    return None if _kafka(found, nodes) else _no_kafka(found, nodes)
+
+
+def _no_kafka(found: Findings, nodes: int) -> str:
+    return f"no Apache Kafka here: {_missing(found, nodes)}. {HOW_TO_GET_ONE}"
 
 
 def _kafka(found: Findings, nodes: int) -> Choice | None:

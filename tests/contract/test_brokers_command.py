@@ -1,0 +1,112 @@
+"""``streamjobs broker`` as scripts use it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Producer
+
+from streamjobs.cli.broker import broker
+
+PROGRAM = "from streamjobs.cli.broker import broker; broker()"
+WITH_APP = """
+from types import SimpleNamespace
+from streamjobs.cli.broker import broker
+from streamjobs.topics import TopicSpec
+registry = SimpleNamespace(topic_specs=lambda prefix: [TopicSpec(f"{prefix}.mail", 5)])
+app = SimpleNamespace(prefix="shop", registry=registry)
+broker(obj=SimpleNamespace(app_given=True, load=lambda: app))
+"""
+
+
+def start(*arguments: str, program: str = PROGRAM) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_address_stands_alone_and_a_signal_ends_it(number: signal.Signals) -> None:
+    process = start("--engine", "embedded")
+
+    address = first_line(process)
+    process.send_signal(number)
+    rest, said = process.communicate(timeout=10)
+
+    assert re.fullmatch(r"127\.0\.0\.1:\d+\n", address)
+    assert rest == ""
+    assert process.returncode == 0
+    assert "the embedded broker (asked for)" in said
+    assert "all but the last 5 MiB of each partition" in said
+
+
+@pytest.mark.usefixtures("kafka_broker")
+def test_a_real_one_is_chosen_by_itself_and_says_why() -> None:
+    process = start()
+
+    address = first_line(process)
+    brokers = Producer({"bootstrap.servers": address.strip()}).list_topics(timeout=10).brokers
+    process.terminate()
+    rest, said = process.communicate(timeout=10)
+
+    assert len(brokers) == 1
+    assert re.fullmatch(r"[\w.]+:\d+\n", address)
+    assert (rest, process.returncode) == ("", 0)
+    assert "streamjobs broker: Apache Kafka (" in said
+
+
+def test_with_an_app_its_topics_are_there() -> None:
+    process = start("--engine", "embedded", program=WITH_APP)
+    address = first_line(process).strip()
+
+    topics = Producer({"bootstrap.servers": address}).list_topics(timeout=10).topics
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert len(topics["shop.mail"].partitions) == 5
+
+
+def test_without_an_app_the_reference_is_not_loaded() -> None:
+    process = start("--engine", "embedded", program=WITH_APP.replace("True", "False"))
+    address = first_line(process).strip()
+
+    topics = Producer({"bootstrap.servers": address}).list_topics(timeout=10).topics
+    process.terminate()
+    process.communicate(timeout=10)
+
+    assert "shop.mail" not in topics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--engine", "embedded", "--port", "9092"], 2, "leave out --port"),
+        (["--nodes", "2"], 2, "'2' is not one of '1', '3'"),
+        (["--port", "0"], 2, "0 is not in the range 1<=x<=65535"),
+        (["--engine", "kafka"], 1, "Error: KAFKA_HOME=/no/where has no libs/kafka_2.13-*.jar"),
+    ],
+)
+def test_wrong_usage_and_no_broker_are_told_apart_by_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
+) -> None:
+    monkeypatch.delenv("STREAMJOBS_TEST_BOOTSTRAP", raising=False)
+    monkeypatch.setenv("KAFKA_HOME", "/no/where")
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process keeps its own handlers
+    result = CliRunner().invoke(broker, arguments, obj=SimpleNamespace(app_given=False))
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert result.stdout == ""
