@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own
+
+from streamjobs.engine.engine import HELD_PER_TIER
+from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
+from streamjobs.headers import Origin, Reason
+
+
+class TestLanes:
+    def test_one_job_of_a_key_runs_at_a_time(self, driver: Driver) -> None:
+        driver.main(0, 1)
+
+        assert driver.started == [(MAIN, 0)]
+        driver.finish(0)
+        assert driver.started == [(MAIN, 0), (MAIN, 1)]
+
+    def test_keys_do_not_wait_for_each_other(self, driver: Driver) -> None:
+        driver.main(0, key=b"a")
+        driver.main(1, key=b"b")
+
+        assert driver.started == [(MAIN, 0), (MAIN, 1)]
+
+    def test_jobs_without_a_key_wait_for_nobody(self, driver: Driver) -> None:
+        driver.main(0, 1, 2, key=None)
+
+        assert len(driver.running) == 3
+
+    def test_followers_are_handed_over_together_and_in_order(self, driver: Driver) -> None:
+        driver.main(0, 1, 2, 3)
+        record = driver.running.pop()
+
+        driver.engine.finished([record])
+        (run,) = driver.begin()
+
+        assert [r.offset for r in run] == [1, 2, 3]
+        assert [r.last for r in run] == [False, False, True]
+
+    def test_what_a_run_did_not_begin_is_first_in_line_again(self, driver: Driver) -> None:
+        driver.main(0, 1, 2, 3)
+        driver.finish(0)
+        first, second, third = driver.running
+        driver.main(4)
+
+        first.result, second.result, third.result = FAILED, RELEASED, RELEASED
+        driver.running.clear()
+        driver.engine.finished([first, second, third])
+        driver.begin()
+
+        assert [r.offset for r in driver.running] == [2, 3, 4]
+        assert driver.engine.load == 3
+
+    def test_an_idle_lane_is_forgotten(self, driver: Driver) -> None:
+        driver.main(0, 1)
+        driver.finish(0)
+        driver.finish(1)
+
+        assert driver.engine.load == 0
+        driver.main(2)
+        assert driver.started[-1] == (MAIN, 2)
+
+
+class TestLadder:
+    def test_a_failed_job_moves_to_the_first_tier_with_its_state(self, driver: Driver) -> None:
+        driver.main(7)
+        driver.finish(7, FAILED)
+
+        cycle = driver.commit()
+
+        assert cycle is not None
+        (move,) = cycle.moves
+        assert (move.topic, move.reason, move.failure) == (SHORT, Reason.FAILED, FAILURE)
+        assert (move.delivery.attempts, move.delivery.rung) == (1, 1)
+        assert move.delivery.origin == Origin("T", 0, 7)
+        assert cycle.offsets == {(MAIN, 0): 8}
+
+    def test_it_climbs_by_its_rung_and_keeps_its_origin(self, driver: Driver) -> None:
+        headers = ((n, v.encode()) for n, v in self.state(attempt=1, rung=1).items())
+        driver.receive(FakeMessage(SHORT, 3, headers_=tuple(headers)), now=5.0)
+
+        driver.finish(3, FAILED, topic=SHORT)
+
+        (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
+        assert move.topic == LONG
+        assert (move.delivery.attempts, move.delivery.rung) == (2, 2)
+        assert move.delivery.origin == Origin("T", 0, 7)
+
+    def test_after_the_last_rung_it_is_dead(self, driver: Driver) -> None:
+        headers = tuple((n, v.encode()) for n, v in self.state(attempt=2, rung=2).items())
+        driver.receive(FakeMessage(LONG, 3, headers_=headers), now=50.0)
+
+        driver.finish(3, FAILED, topic=LONG)
+
+        (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
+        assert (move.topic, move.reason) == (DLQ, Reason.EXHAUSTED)
+        assert move.delivery.attempts == 3
+
+    def test_retry_after_waits_in_the_shortest_tier_that_is_long_enough(
+        self, driver: Driver
+    ) -> None:
+        driver.main(0)
+        driver.finish(0, Failed(FAILURE, retry_after=2.0))
+
+        (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
+
+        assert move.topic == LONG
+        assert move.delivery.rung == 1
+
+    def test_an_unknown_job_goes_down_the_ladder_before_it_is_dead(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        unknown = Failed(FAILURE, reason=Reason.UNKNOWN_JOB, final=Reason.UNKNOWN_JOB)
+        driver, short = make_driver(), make_driver(writes=())
+        for each in (driver, short):
+            own(each.engine, 0)
+            each.main(0)
+            each.finish(0, unknown)
+
+        moves = [each.engine.cycle().moves[0] for each in (driver, short)]  # type: ignore[union-attr]
+
+        assert [m.topic for m in moves] == [SHORT, DLQ]
+        assert [m.reason for m in moves] == [Reason.UNKNOWN_JOB] * 2
+
+    def test_what_cannot_be_helped_goes_to_the_dlq_at_once(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0, Rejected(FAILURE, Reason.INVALID))
+
+        (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
+
+        assert (move.topic, move.reason) == (DLQ, Reason.INVALID)
+        assert driver.engine.counts == {("send", "dead"): 1}
+
+    def test_a_discarded_job_is_complete_without_a_move(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0, DISCARDED)
+
+        cycle = driver.engine.cycle()
+
+        assert cycle is not None
+        assert not cycle.produces
+        assert cycle.offsets == {(MAIN, 0): 1}
+
+    def test_children_go_with_the_success_of_their_parent(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0, Succeeded(("child",)))
+
+        cycle = driver.engine.cycle()
+
+        assert cycle is not None
+        assert [child for _, child in cycle.children] == ["child"]
+        assert cycle.produces
+        assert cycle.offsets == {(MAIN, 0): 1}
+
+    @staticmethod
+    def state(*, attempt: int, rung: int) -> dict[str, str]:
+        return {"sj-attempt": str(attempt), "sj-rung": str(rung), "sj-origin": "T:0:7"}
+
+
+class TestDue:
+    def test_a_record_waits_for_its_brokers_stamp_plus_the_delay(self, driver: Driver) -> None:
+        driver.receive(FakeMessage(SHORT, 0, at=100.0), now=100.0)
+        driver.tick(100.999)
+        assert driver.started == []
+        assert driver.engine.next_due() == 101.0
+
+        driver.tick(101.0)
+
+        assert driver.started == [(SHORT, 0)]
+
+    def test_a_retried_job_goes_before_its_waiting_followers(self, driver: Driver) -> None:
+        driver.main(5, 6, 7)
+        headers = (("sj-origin", b"T:0:4"),)
+
+        driver.receive(FakeMessage(SHORT, 0, headers_=headers), now=9.0)
+        driver.finish(5)
+
+        assert driver.started[1:] == [(SHORT, 0), (MAIN, 6), (MAIN, 7)]
+
+    def test_a_full_tier_is_paused_and_flows_again_at_half(self, driver: Driver) -> None:
+        held = [FakeMessage(SHORT, n, None, at=float(n)) for n in range(HELD_PER_TIER)]
+        driver.receive(*held, now=-5.0)
+        assert driver.engine.take_flow().pause == [(SHORT, 0)]
+
+        driver.tick(1.0 + HELD_PER_TIER // 2 - 2)
+        assert driver.engine.take_flow().resume == []
+        driver.tick(1.0 + HELD_PER_TIER // 2)
+
+        assert driver.engine.take_flow().resume == [(SHORT, 0)]
+
+
+class TestCycle:
+    def test_an_offset_leaves_only_with_the_moves_below_it(self, driver: Driver) -> None:
+        driver.main(0, key=b"a")
+        driver.main(1, key=b"b")
+        driver.finish(0, FAILED)
+        driver.finish(1)
+        aborted = driver.engine.cycle()
+        assert aborted is not None
+
+        driver.engine.aborted(aborted)
+        again = driver.engine.cycle()
+
+        assert again is not None
+        assert [m.record.offset for m in again.moves] == [0]
+        assert again.offsets == {(MAIN, 0): 2}
+
+    def test_a_cycle_that_moves_names_its_source_even_where_it_stands_still(
+        self, driver: Driver
+    ) -> None:
+        driver.main(0, key=b"a")
+        driver.main(1, key=b"b")
+        driver.commit()
+        driver.finish(1, FAILED)
+
+        cycle = driver.engine.cycle()
+
+        assert cycle is not None
+        assert cycle.offsets == {(MAIN, 0): 0}
+
+    def test_what_is_committed_is_not_committed_again(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0)
+        assert driver.commit() is not None
+
+        assert driver.engine.cycle() is None
+
+    def test_a_cycle_of_an_older_assignment_changes_nothing(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0)
+        old = driver.engine.cycle()
+        assert old is not None
+        parts = [(t, 0) for t in (MAIN, SHORT, LONG)]
+        driver.engine.revoked(parts)
+        driver.engine.assigned(parts)
+
+        driver.engine.committed(old)
+        driver.main(0)
+        driver.finish(0)
+
+        assert driver.engine.cycle().offsets == {(MAIN, 0): 1}  # type: ignore[union-attr]
+
+
+class TestOwnership:
+    def test_a_shard_starts_when_all_of_it_is_owned(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        driver = make_driver()
+        driver.engine.assigned([(MAIN, 0), (SHORT, 0)])
+        driver.main(0)
+        driver.engine.ended(SHORT, 0, 4)
+        assert driver.started == []
+
+        driver.engine.assigned([(LONG, 0)])
+        driver.begin()
+
+        assert driver.started == [(MAIN, 0)]
+        assert driver.commit().offsets == {(MAIN, 0): 0, (SHORT, 0): 4}  # type: ignore[union-attr]
+
+    def test_what_was_revoked_neither_starts_nor_commits(self, driver: Driver) -> None:
+        driver.main(0, 1)
+        driver.main(2, key=b"z")
+        running = list(driver.running)
+        running[0].result = FAILED
+        driver.engine.finished(running[:1])
+
+        driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
+        driver.engine.finished(running[1:])
+
+        assert driver.begin() == []
+        assert driver.engine.cycle() is None
+        assert driver.engine.load == 0
+        driver.main(9)
+        assert driver.engine.load == 0
+
+    def test_a_shard_that_lost_one_partition_stops_and_reads_again(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.main(1, key=b"b")
+        driver.finish(0)
+
+        driver.engine.revoked([(LONG, 0)])
+        driver.main(2)
+        flow = driver.engine.take_flow()
+        driver.engine.assigned([(LONG, 0)])
+        driver.main(1, 2)
+
+        assert flow.seek == [(MAIN, 0, 1)]
+        assert driver.started == [(MAIN, 0), (MAIN, 1), (MAIN, 1)]
+
+    def test_other_shards_are_left_alone(self, driver: Driver) -> None:
+        own(driver.engine, 1)
+        driver.main(0, partition=1)
+
+        driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
+        driver.finish(0)
+
+        assert driver.commit().offsets == {(MAIN, 1): 1}  # type: ignore[union-attr]
+
+
+class TestPressure:
+    def test_main_is_paused_after_a_while_of_being_full_and_resumed_at_half(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        driver = make_driver(capacity=4)
+        own(driver.engine, 0)
+        driver.main(0, 1, 2, 3, key=None)
+        assert driver.engine.full
+        driver.tick(10.0)
+        driver.tick(10.9)
+        assert driver.engine.take_flow().pause == []
+
+        driver.tick(11.1)
+        paused = driver.engine.take_flow().pause
+        driver.finish(0)
+        driver.tick(11.2)
+        early = driver.engine.take_flow().resume
+        driver.finish(1)
+        driver.tick(11.3)
+
+        assert (paused, early) == ([(MAIN, 0)], [])
+        assert driver.engine.take_flow().resume == [(MAIN, 0)]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from streamjobs.engine.records import Log, Record, Run
+from streamjobs.engine.results import RELEASED, Failed
+from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.headers import Failure
+
+Make = Callable[..., ThreadExecutor]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[ThreadExecutor] = []
+
+    def build(attempt: Callable[[Record], None], concurrency: int = 2) -> ThreadExecutor:
+        made.append(ThreadExecutor(lambda: attempt, concurrency, "test"))
+        return made[-1]
+
+    yield build
+    for executor in made:
+        executor.stop()
+        assert executor.join(5.0)
+
+
+def run_of(*offsets: int, log: Log | None = None) -> Run:
+    log = log or Log("t", 0, None, 0)
+    message: Any = None
+    return [Record(log, offset, b"k", message) for offset in offsets]
+
+
+def collect(executor: ThreadExecutor, count: int) -> list[Record]:
+    records: list[Record] = []
+    for _ in range(1000):
+        executor.wait(0.01)
+        records += executor.collect()
+        if len(records) >= count:
+            return records
+    raise AssertionError(f"{len(records)} of {count} records came back")
+
+
+def test_a_run_is_executed_in_order(make: Make) -> None:
+    seen: list[int] = []
+    executor = make(lambda record: seen.append(record.offset))
+
+    executor.submit([run_of(1, 2, 3)])
+
+    assert [r.offset for r in collect(executor, 3)] == seen == [1, 2, 3]
+
+
+def test_after_a_failure_the_rest_of_the_run_is_given_back(make: Make) -> None:
+    def attempt(record: Record) -> None:
+        record.result = Failed(Failure("E", "", "")) if record.offset == 2 else None
+
+    executor = make(attempt)
+
+    executor.submit([run_of(1, 2, 3, 4)])
+    records = collect(executor, 4)
+
+    assert [r.offset for r in records] == [1, 2, 3, 4]
+    assert records[0].result is None
+    assert isinstance(records[1].result, Failed)
+    assert [r.result for r in records[2:]] == [RELEASED, RELEASED]
+
+
+def test_slow_jobs_get_all_the_threads(make: Make) -> None:
+    together = threading.Barrier(5)
+    executor = make(lambda _: together.wait(10) and None, 4)
+    executor.submit([run_of(n) for n in range(4)])
+
+    waiter = threading.Thread(target=together.wait, args=(10,))
+    waiter.start()
+    records: list[Record] = []
+    while waiter.is_alive():
+        executor.nudge()
+        waiter.join(0.01)
+    records += collect(executor, 4)
+
+    assert sorted(r.offset for r in records) == [0, 1, 2, 3]
+
+
+def test_halting_gives_back_what_was_not_begun(make: Make) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def attempt(_: Record) -> None:
+        begun.set()
+        go.wait(10)
+
+    executor = make(attempt, 1)
+    executor.submit([run_of(1, 2), run_of(3)])
+    begun.wait(10)
+
+    executor.halt()
+    given_back = executor.collect()
+    go.set()
+    rest = collect(executor, 2)
+
+    assert [(r.offset, r.result) for r in given_back] == [(3, RELEASED)]
+    assert [(r.offset, r.result) for r in rest] == [(1, None), (2, RELEASED)]
+
+
+def test_records_of_a_dead_log_are_not_run(make: Make) -> None:
+    seen: list[int] = []
+    executor = make(lambda record: seen.append(record.offset))
+    log = Log("t", 0, None, 0)
+    log.live = False
+
+    executor.submit([run_of(1, log=log)])
+
+    assert [r.result for r in collect(executor, 1)] == [RELEASED]
+    assert seen == []
+
+
+def test_a_submission_right_after_a_thread_went_idle_is_not_missed(make: Make) -> None:
+    executor = make(lambda _: None, 1)
+
+    for n in range(2000):
+        executor.submit([run_of(n)])
+        assert [r.offset for r in collect(executor, 1)] == [n]
+
+
+def test_waiting_ends_only_when_enough_can_be_collected(make: Make) -> None:
+    executor = make(lambda _: None, 2)
+    executor.submit([run_of(*range(50))])
+
+    executor.wait(10.0, 50)
+
+    assert len(executor.collect()) == 50
