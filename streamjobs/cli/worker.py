@@ -1,0 +1,129 @@
+"""``streamjobs worker``: run the jobs of queues."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import click
+
+from streamjobs.cli.app_loader import AppLoader
+from streamjobs.errors import SettingsError
+
+ABANDONED = 1
+REJECTS = 3
+
+
+@click.command()
+@click.option("-q", "--queue", "queues", multiple=True, help="A queue to run; all when not given.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=16,
+    show_default=True,
+    help="Threads for each queue.",
+)
+@click.option("--drain", is_flag=True, help="Exit when the queues are empty, retries included.")
+@click.option("--fail-on-dead", is_flag=True, help="Exit 3 when this worker made dead letters.")
+@click.option(
+    "--drain-budget",
+    type=click.FloatRange(0, 3600),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long running jobs may take to end at a stop or a rebalance.",
+)
+@click.option("--http", "port", type=click.IntRange(0, 65535), help="Serve health and metrics.")
+@click.option("--http-host", default="127.0.0.1", show_default=True, help="Where --http listens.")
+@click.option("--json", "as_json", is_flag=True, help="Print a closing report, a line per queue.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    show_default=True,
+)
+@click.pass_obj
+def worker(
+    loader: AppLoader,
+    queues: tuple[str, ...],
+    concurrency: int,
+    *,
+    drain: bool,
+    fail_on_dead: bool,
+    drain_budget: float,
+    port: int | None,
+    http_host: str,
+    as_json: bool,
+    log_level: str,
+) -> None:
+    """Run jobs until SIGTERM or SIGINT, which lets running jobs end; a second one abandons them.
+
+    Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead).
+    """
+    from streamjobs.worker.runner import Options, Source, Worker
+
+    _log_to_stderr(log_level)
+    app = loader.load()
+    names = queues or tuple(app.registry.queues)
+    if not names:
+        raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
+    source = Source(
+        app=app.name,
+        registry=app.registry,
+        settings=app.settings,
+        prefix=app.prefix,
+        store=app.store,
+        outgoing=app.client.outgoing,
+    )
+    running = Worker(source, names, Options(concurrency, drain, drain_budget))
+    _stop_on_signals(running.stop)
+    server = None
+    if port is not None:
+        from streamjobs.observe.http import serve
+
+        server = serve(
+            http_host,
+            port,
+            live=running.live,
+            ready=running.ready,
+            registry=running.metrics_registry,
+        )
+        logging.getLogger("streamjobs.worker").info("HTTP on %s:%d", http_host, server.port)
+    try:
+        running.run()
+    finally:
+        if server is not None:
+            server.stop()
+    reports = running.report()
+    if as_json:
+        for report in reports:
+            click.echo(json.dumps(report))
+    if fail_on_dead and any(report["dead"] for report in reports):
+        sys.exit(REJECTS)
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """Drain on the first signal, give up on the second: nothing uncommitted is ever lost by it."""
+    seen: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
+        if seen:
+            os._exit(ABANDONED)
+        seen.append(number)
+        stop()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)

@@ -1,0 +1,185 @@
+"""Producing and committing as one: what the worker's commit cycle needs of Kafka."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from streamjobs.errors import StreamjobsError
+from streamjobs.kafka.config import producer_config
+from streamjobs.kafka.failures import kafka_error
+from streamjobs.settings import Settings
+from streamjobs.topics import HEADER_ROOM, MAIN_MAX_BYTES
+
+logger = logging.getLogger("streamjobs.kafka")
+
+# An open transaction of a dead worker holds readers up until it expires; a cycle takes
+# milliseconds, so this is generous. Delivery has to give up first (librdkafka insists).
+TRANSACTION_TIMEOUT_MS = 15_000
+DELIVERY_TIMEOUT_MS = 10_000
+# No client call of the loop takes longer; what is not done then is asked again.
+CALL_TIMEOUT = 1.0
+
+
+class CycleFailed(StreamjobsError):
+    """The broker has nothing of the cycle; the same one may be tried again.
+
+    Attributes:
+        fatal: whether the producer is used up (fenced, expired) and a new one is needed.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        self.fatal = fatal
+        super().__init__(message)
+
+
+class Written(Protocol):
+    """A record to be produced in a cycle; with ``partition`` -1 its key decides."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> list[tuple[str, str | bytes | None]]: ...  # noqa: D102
+
+
+class _Producing:
+    """A producer whose delivery reports are all looked at."""
+
+    def __init__(self, settings: Settings, **extra: Any) -> None:
+        room = MAIN_MAX_BYTES + HEADER_ROOM
+        config = producer_config(
+            settings,
+            message_max_bytes=max(room, int(settings.kafka.get("message.max.bytes", 0))),
+            # Records come in whole cycles and are flushed at once.
+            linger_ms=0,
+            **extra,
+        )
+        self._producer = Producer(config)
+        self._failures: list[str] = []
+
+    def _produce(self, records: Sequence[Written]) -> None:
+        self._failures.clear()
+        for record in records:
+            while True:
+                try:
+                    self._producer.produce(
+                        record.topic,
+                        record.value,
+                        record.key,
+                        record.partition,
+                        self._delivered,
+                        headers=record.headers,
+                    )
+                    break
+                except BufferError:
+                    self._producer.poll(CALL_TIMEOUT)
+        while self._producer.flush(CALL_TIMEOUT):
+            pass  # delivery.timeout.ms ends it
+        if self._failures:
+            raise CycleFailed("not delivered: " + "; ".join(sorted(set(self._failures))[:5]))
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
+
+
+class TransactionalProducer(_Producing):
+    """One cycle is one transaction: records and offsets, all or nothing (KIP-447).
+
+    Args:
+        settings: of the process.
+        prefix: of the transactional id; the rest is random, so that nobody is fenced by chance.
+    """
+
+    def __init__(self, settings: Settings, prefix: str) -> None:
+        self.transactional_id = f"{prefix}.{secrets.token_hex(8)}"
+        super().__init__(
+            settings,
+            transactional_id=self.transactional_id,
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
+        )
+        self._ready = False
+
+    def send(self, records: Sequence[Written], offsets: list[TopicPartition], group: Any) -> None:
+        """Write the records and commit the offsets in one transaction.
+
+        Raises:
+            CycleFailed: it was aborted, or the producer is used up.
+        """
+        try:
+            self._begin()
+            self._produce(records)
+            # Flushed first: while partitions are still being added this call blocks up to 65 ms.
+            self._producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT * 5)
+            self._commit()
+        except CycleFailed as failed:
+            raise self._abort() or failed from failed
+        except KafkaException as error:
+            raise self._give_up(error) from error
+
+    def close(self) -> None:
+        """Nothing is open between cycles; the client goes with its last reference."""
+
+    def _begin(self) -> None:
+        if not self._ready:
+            self._until_done(self._producer.init_transactions)
+            self._ready = True
+        self._producer.begin_transaction()
+
+    def _commit(self) -> None:
+        self._until_done(self._producer.commit_transaction)
+
+    def _until_done(self, call: Any) -> None:
+        """Ask again while the answer is that it takes longer: never abort what may be committed."""
+        while True:
+            try:
+                call(CALL_TIMEOUT)
+            except KafkaException as error:
+                inner = kafka_error(error)
+                if inner.fatal() or inner.txn_requires_abort() or not inner.retriable():
+                    raise
+                logger.info("transaction %s: %s; asking again", self.transactional_id, inner.str())
+            else:
+                return
+
+    def _give_up(self, error: KafkaException) -> CycleFailed:
+        inner = kafka_error(error)
+        if inner.fatal():
+            return CycleFailed(f"the producer is used up: {inner.str()}", fatal=True)
+        return self._abort() or CycleFailed(f"aborted: {inner.str()}")
+
+    def _abort(self) -> CycleFailed | None:
+        try:
+            self._until_done(self._producer.abort_transaction)
+        except KafkaException as error:
+            return CycleFailed(f"not to be aborted: {kafka_error(error).str()}", fatal=True)
+        return None
+
+
+class IdempotentProducer(_Producing):
+    """For brokers without transactions: records first, offsets after; a crash between repeats."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, delivery_timeout_ms=DELIVERY_TIMEOUT_MS)
+
+    def send(self, records: Sequence[Written]) -> None:
+        """Write the records and see them acknowledged.
+
+        Raises:
+            CycleFailed: some were not, and some may be there.
+        """
+        self._produce(records)
+
+    def close(self) -> None:
+        """Nothing is open between cycles; the client goes with its last reference."""

@@ -1,0 +1,187 @@
+"""The consumer of one queue's group, owned by one loop thread; the choke point of every commit."""
+# librdkafka's own error codes, as against the broker's, are spelt with an underscore.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streamjobs.errors import StreamjobsError
+from streamjobs.kafka.config import consumer_config
+from streamjobs.kafka.failures import translate
+from streamjobs.settings import Settings
+
+logger = logging.getLogger("streamjobs.kafka")
+
+Partition = tuple[str, int]
+# consume(n, 0) returns what is prefetched, up to n; more makes a turn of the loop long, not fast.
+BATCH = 999
+
+
+class NotAMember(StreamjobsError):
+    """The consumer is in no group just now: nothing may be committed in its name."""
+
+
+class CommitRefused(StreamjobsError):
+    """The broker did not take a commit; it is tried again with fresh metadata."""
+
+
+@dataclass(slots=True)
+class Polled:
+    """What one poll brought: records in order, and partitions whose end was reached."""
+
+    messages: list[Any] = field(default_factory=list)
+    ends: list[tuple[str, int, int]] = field(default_factory=list)
+
+
+class GroupConsumer:
+    """A member of a queue's consumer group.
+
+    The callbacks run inside ``poll`` and ``close``, in the caller's thread. ``on_revoked`` is
+    called while the partitions are still owned, so it may commit; after ``on_lost`` they are
+    somebody else's.
+
+    Args:
+        settings: of the process.
+        group: the group's id.
+        topics: what to subscribe to: main and every tier that exists.
+        protocol: ``classic`` or ``consumer``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        group: str,
+        topics: Iterable[str],
+        *,
+        protocol: str,
+        on_assigned: Callable[[list[Partition]], None],
+        on_revoked: Callable[[list[Partition]], None],
+        on_lost: Callable[[list[Partition]], None],
+    ) -> None:
+        self._settings, self._group = settings, group
+        self._committing: Callable[[KafkaError | None], None] | None = None
+        config = consumer_config(
+            settings, group, group_protocol=protocol, on_commit=self._on_commit
+        )
+        self._consumer = Consumer(config)
+        self._consumer.subscribe(
+            list(topics),
+            on_assign=lambda _, partitions: on_assigned(_pairs(partitions)),
+            on_revoke=lambda _, partitions: on_revoked(_pairs(partitions)),
+            on_lost=lambda _, partitions: on_lost(_pairs(partitions)),
+        )
+
+    def poll(self, timeout: float) -> Polled:
+        """Wait for a first record, then take what is there: ``consume`` alone waits for all.
+
+        ``consume(n, t)`` returns when n records came or t is over: with 0.1 s its median latency
+        is 54 ms, against 1.5 ms this way.
+
+        Raises:
+            StreamjobsError: an error that polling again does not mend.
+        """
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return Polled()
+        batch: list[Message] = [first, *self._consumer.consume(BATCH, 0)]
+        messages = [message for message in batch if message.error() is None]
+        polled = Polled(messages)
+        if len(messages) < len(batch):
+            for message in batch:
+                if (error := message.error()) is not None:
+                    self._event(message, error, polled)
+        return polled
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Fetch no more of these until resumed; throws away what was prefetched of them."""
+        self._each(self._consumer.pause, partitions)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Fetch these again."""
+        self._each(self._consumer.resume, partitions)
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from ``offset``."""
+        self._consumer.seek(TopicPartition(*partition, offset))
+
+    def offsets(self, offsets: Mapping[Partition, int]) -> list[TopicPartition]:
+        """Build what a commit may contain: the one place where commits are made of offsets.
+
+        Kafka checks member and generation and never ownership, takes commits of consumers that
+        are in no group, and fences nobody by an empty list. So: intersected with the assignment,
+        refused without a member id, and the caller sends nothing when nothing is left.
+
+        Raises:
+            NotAMember: there is no member id.
+        """
+        if not self._consumer.memberid():
+            raise NotAMember(f"group {self._group}: not a member at present; nothing is committed")
+        owned = {(p.topic, p.partition) for p in self._consumer.assignment()}
+        return [TopicPartition(*pair, offset) for pair, offset in offsets.items() if pair in owned]
+
+    def begin_commit(
+        self, offsets: list[TopicPartition], done: Callable[[KafkaError | None], None]
+    ) -> None:
+        """Commit without waiting; ``done`` is called inside a later ``poll`` or ``close``.
+
+        One at a time: a second is not begun before the first is done.
+        """
+        self._committing = done
+        self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit and wait for the broker's word.
+
+        Raises:
+            CommitRefused: the broker refused it, or did not answer.
+        """
+        try:
+            results = self._consumer.commit(offsets=offsets, asynchronous=False) or ()
+        except KafkaException as error:
+            raise CommitRefused(str(error.args[0].str())) from error
+        for done in results:
+            if done.error is not None:
+                raise CommitRefused(f"{done.topic}[{done.partition}]: {done.error.str()}")
+
+    @property
+    def metadata(self) -> Any:
+        """The group metadata that fences a transaction; to be read anew for each."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave the group; ``on_revoked`` is called for what is still owned."""
+        self._consumer.close()
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        refused = error or next((p.error for p in partitions if p.error is not None), None)
+        done, self._committing = self._committing, None
+        if done is not None:
+            done(refused)
+
+    def _each(
+        self, act: Callable[[list[TopicPartition]], None], partitions: Iterable[Partition]
+    ) -> None:
+        owned = {(p.topic, p.partition) for p in self._consumer.assignment()}
+        if wanted := [TopicPartition(*pair) for pair in partitions if pair in owned]:
+            act(wanted)
+
+    def _event(self, message: Message, error: KafkaError, polled: Polled) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            polled.ends.append(
+                (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            )
+        elif error.fatal():
+            raise translate(error, f"consuming in group {self._group}", self._settings)
+        else:
+            where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"
+            logger.warning("group %s: %s: %s", self._group, where, error.str())
+
+
+def _pairs(partitions: Iterable[TopicPartition]) -> list[Partition]:
+    return [(p.topic, p.partition) for p in partitions]

@@ -1,0 +1,131 @@
+"""One attempt at one job, as a pipeline: decode, look up, call, classify.
+
+Whatever happens in it becomes a result. Nothing escapes, ``BaseException`` included: a job must
+never take its thread with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from streamjobs.clock import parse_duration
+from streamjobs.codec import Decoder
+from streamjobs.context import Context, set_current
+from streamjobs.engine.records import Record
+from streamjobs.engine.results import (
+    DISCARDED,
+    RELEASED,
+    Failed,
+    Rejected,
+    Result,
+    Succeeded,
+)
+from streamjobs.errors import (
+    DeadLetter,
+    DefinitionError,
+    Discard,
+    InvalidRecord,
+    RetryAfter,
+    SchemaUnavailable,
+    UnknownJob,
+)
+from streamjobs.headers import Reason
+from streamjobs.job import Envelope
+from streamjobs.worker.describe import describe
+
+# Seconds between questions for a schema while its store does not answer.
+SCHEMA_PATIENCE = 1.0
+
+
+class Attempt:
+    """Runs records' attempts, one at a time: each executor thread has one of its own.
+
+    Args:
+        decoder: bytes to calls; shared.
+        outgoing: turns a child call into what the commit cycle produces.
+        stopping: set when the worker drains: no attempt waits for a schema any longer.
+    """
+
+    def __init__(
+        self, decoder: Decoder, outgoing: Callable[[Any], Any], stopping: threading.Event
+    ) -> None:
+        self._decode, self._outgoing, self._stopping = decoder.decode, outgoing, stopping
+        self._record: Record | None = None
+        self._envelope: Envelope | None = None
+        self._context: Context | None = None
+        set_current(self._current)
+
+    def __call__(self, record: Record) -> None:
+        """Run the attempt and leave its result and the job's name in the record."""
+        try:
+            definition, envelope = self._decode(record.message.value())
+        except BaseException as error:  # noqa: BLE001 - whatever the bytes do, it is a result
+            self._not_decoded(record, error)
+            return
+        record.job = definition.name
+        self._record, self._envelope, self._context = record, envelope, None
+        try:
+            if definition.takes_context:
+                definition.function(self._current(), **envelope.args)
+            else:
+                definition.function(**envelope.args)
+            record.result = self._children()
+        except BaseException as error:  # noqa: BLE001 - it would take the thread with it
+            record.result = classify(error)
+        finally:
+            self._envelope = None
+
+    def _current(self) -> Context:
+        """The running job's context, made when somebody asks for it."""
+        if self._record is None or self._envelope is None:
+            raise LookupError("current_context() outside of a job: no job runs in this thread")
+        if self._context is None:
+            record, envelope = self._record, self._envelope
+            self._context = Context(
+                job_id=envelope.id,
+                job=envelope.job,
+                key=None if record.key is None else record.key.decode("utf-8", "replace"),
+                attempt=record.attempts + 1,
+                enqueued_at=envelope.enqueued_at,
+            )
+        return self._context
+
+    def _children(self) -> Result | None:
+        """Success, with the child jobs if the handler made any."""
+        if self._context is None or not self._context.children:
+            return None
+        return Succeeded(tuple(self._outgoing(call) for call in self._context.children))
+
+    def _not_decoded(self, record: Record, error: BaseException) -> None:
+        if isinstance(error, SchemaUnavailable):
+            # The record may be perfectly good: ask again until its schema can be had.
+            if self._stopping.wait(SCHEMA_PATIENCE) or not record.log.live:
+                record.result = RELEASED
+            else:
+                self(record)
+        elif isinstance(error, UnknownJob):
+            unknown = Reason.UNKNOWN_JOB
+            record.result = Failed(describe(error, skip=99), reason=unknown, final=unknown)
+        elif isinstance(error, InvalidRecord):
+            record.result = Rejected(describe(error, skip=99), Reason.INVALID)
+        else:
+            record.result = Failed(describe(error))
+
+
+def classify(error: BaseException) -> Result:
+    """Say what a handler's exception means for its job."""
+    match error:
+        case Discard():
+            return DISCARDED
+        case DeadLetter():
+            return Rejected(describe(error, skip=1), Reason.REJECTED)
+        case RetryAfter():
+            try:
+                delay = parse_duration(error.delay)
+            except DefinitionError as bad:
+                return Failed(describe(bad))
+            return Failed(describe(error, skip=1), retry_after=delay)
+        case _:
+            return Failed(describe(error, skip=1))

@@ -1,0 +1,169 @@
+"""The commit cycle: what the engine decided becomes durable, all or nothing.
+
+Like a database's group commit: whatever is decided while one cycle is under way goes with the next.
+A cycle that writes records is one transaction with the offsets they complete; one that only
+completes is a plain commit, which is not waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamjobs.clock import wall
+from streamjobs.engine.engine import Cycle, Engine
+from streamjobs.engine.records import Move
+from streamjobs.headers import foreign, write_move
+from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
+from streamjobs.observe.metrics import WorkerMetrics
+
+logger = logging.getLogger("streamjobs.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """A record that a cycle writes; with ``partition`` -1 its key decides."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]] = field(default_factory=list)
+
+
+class CommitCycle:
+    """Makes one queue's cycles; owned by its loop thread.
+
+    Args:
+        engine: whose decisions.
+        consumer: in whose name offsets are committed.
+        make_producer: called for the first cycle that writes, and again when a producer is used up.
+        queue, worker: names, for metrics and for the headers of moves.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        consumer: GroupConsumer,
+        make_producer: Callable[[], TransactionalProducer | IdempotentProducer],
+        *,
+        queue: str,
+        worker: str,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
+        self._queue, self._worker, self._metrics = queue, worker, metrics
+        self._producer: TransactionalProducer | IdempotentProducer | None = None
+        self._under_way: Cycle | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a plain commit waits for the broker's word."""
+        return self._under_way is not None
+
+    def run(self, *, wait: bool = False) -> bool:
+        """Make one cycle of all that was decided; False when it has to be tried again later.
+
+        Args:
+            wait: whether to wait for the broker's word on a plain commit too.
+        """
+        if self._under_way is not None and not wait:
+            return True
+        cycle = self._engine.cycle()
+        if cycle is None:
+            return True
+        try:
+            self._send(cycle, wait=wait)
+        except (CycleFailed, CommitRefused) as error:
+            self._failed(cycle, error)
+            return False
+        except NotAMember as error:
+            logger.info("queue %s: %s", self._queue, error)
+            self._engine.aborted(cycle)
+            return False
+        return True
+
+    def _send(self, cycle: Cycle, *, wait: bool) -> None:
+        offsets = self._consumer.offsets(cycle.offsets)
+        if cycle.produces:
+            if len(offsets) < len(cycle.offsets) or not offsets:
+                raise CycleFailed("partitions of this cycle are being taken away")
+            self._settle()
+            self._write(cycle, offsets)
+            self._committed(cycle, "transaction")
+        elif offsets and wait:
+            self._consumer.commit(offsets)
+            self._committed(cycle, "plain")
+        elif offsets:
+            self._under_way = cycle
+            self._consumer.begin_commit(offsets, self._answered)
+
+    def _write(self, cycle: Cycle, offsets: list[Any]) -> None:
+        now = round(wall() * 1000)
+        records = [self._onward(move, now) for move in cycle.moves]
+        records += [child for _, child in cycle.children]
+        if self._producer is None:
+            self._producer = self._make_producer()
+        if isinstance(self._producer, TransactionalProducer):
+            self._producer.send(records, offsets, self._consumer.metadata)
+        else:
+            self._producer.send(records)
+            self._consumer.commit(offsets)
+
+    def _settle(self) -> None:
+        """Have a plain commit that is under way answered first.
+
+        It must not reach the coordinator after the transaction's higher offsets. The same offsets
+        again, waited for on the same connection, come after it.
+        """
+        if self._under_way is not None:
+            if offsets := self._consumer.offsets(self._under_way.offsets):
+                self._consumer.commit(offsets)
+            self._under_way = None
+
+    def _answered(self, error: Any) -> None:
+        cycle, self._under_way = self._under_way, None
+        if cycle is None:
+            return
+        if error is None:
+            self._committed(cycle, "plain")
+        else:
+            self._failed(cycle, CommitRefused(error.str()))
+
+    def _committed(self, cycle: Cycle, kind: str) -> None:
+        self._engine.committed(cycle)
+        self._metrics.cycle(self._queue, kind, "committed")
+
+    def _failed(self, cycle: Cycle, error: CycleFailed | CommitRefused) -> None:
+        self._engine.aborted(cycle)
+        self._metrics.cycle(self._queue, "transaction" if cycle.produces else "plain", "failed")
+        logger.warning(
+            "queue %s: a commit cycle of %d moves and %d offsets failed (%s); "
+            "nothing is lost, it is tried again",
+            self._queue,
+            len(cycle.moves),
+            len(cycle.offsets),
+            error,
+        )
+        if isinstance(error, CycleFailed) and error.fatal:
+            self._producer = None
+
+    def _onward(self, move: Move, now_ms: int) -> Onward:
+        message = move.record.message
+        ours = write_move(
+            delivery=move.delivery,
+            reason=move.reason,
+            failure=move.failure,
+            failed_at_ms=now_ms,
+            worker=self._worker,
+        )
+        return Onward(
+            move.topic,
+            move.record.log.partition,
+            move.record.key,
+            message.value(),
+            [*foreign(message.headers()), *ours],
+        )

@@ -1,0 +1,248 @@
+"""The loop of one queue: the one thread that owns its consumer and producer.
+
+Each turn: collect outcomes, let time pass, start what may start, commit, poll. It polls for as long
+as the process lives, so a job may take hours and the member stays in its group.
+
+Life cycle, forwards only:
+
+    JOINING   -> RUNNING   the group gave us partitions for the first time
+    JOINING   -> STOPPED   stopped before that
+    RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
+    RUNNING   -> STOPPED   an error that polling again does not mend
+    DRAINING  -> STOPPED   all is committed, or the budget is used up; the group is left
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from streamjobs.clock import monotonic, wall
+from streamjobs.engine.engine import Engine, Partition
+from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.worker.commit import CommitCycle
+
+logger = logging.getLogger("streamjobs.worker")
+
+# Seconds between plain commits; moves do not wait for it.
+COMMIT_INTERVAL = 0.1
+# Seconds after a failed cycle before the next try.
+COMMIT_RETRY = 0.5
+# Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
+POLL_IDLE, POLL_BUSY = 0.1, 0.002
+# With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
+FULL_WAIT, FULL_BATCH, FULL_POLL = 0.005, 256, 0.25
+
+
+class State(Enum):
+    """Where a loop's life is; see the module's table."""
+
+    JOINING = "joining"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Tally:
+    """What a loop has done so far, for the closing report."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    first: float | None = None
+    last: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the first record received to the last outcome."""
+        return 0.0 if self.first is None or self.last is None else self.last - self.first
+
+
+class QueueLoop(threading.Thread):
+    """Runs one queue until it is stopped.
+
+    Args:
+        queue: its name.
+        engine: fresh, for this loop alone.
+        join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
+        make_cycle: makes the commit cycle for that consumer.
+        executor: runs the attempts.
+        drain_budget: seconds that running jobs have to end when partitions are taken away or the
+            loop is stopped.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        engine: Engine,
+        join_group: Callable[[QueueLoop], GroupConsumer],
+        make_cycle: Callable[[GroupConsumer], CommitCycle],
+        executor: ThreadExecutor,
+        *,
+        metrics: WorkerMetrics,
+        drain_budget: float,
+        on_end: Callable[[], None],
+    ) -> None:
+        super().__init__(name=f"streamjobs-{queue}", daemon=True)
+        self.queue, self.engine, self._executor = queue, engine, executor
+        self._join_group, self._make_cycle = join_group, make_cycle
+        self._metrics, self._drain_budget, self._on_end = metrics, drain_budget, on_end
+        self._stop_asked = threading.Event()
+        self.state = State.JOINING
+        self.error: BaseException | None = None
+        self.tally = Tally()
+        self.last_turn = monotonic()
+        self._out = 0
+        self._last_poll = self._next_commit = self._retry_at = 0.0
+
+    # -- called by others --------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask the loop to drain and leave its group; may be called twice, and before ``start``."""
+        self._stop_asked.set()
+
+    # -- the thread --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Turn until stopped; an error ends the loop and is kept in ``error``."""
+        try:
+            self._consumer = self._join_group(self)
+            self._cycle = self._make_cycle(self._consumer)
+            try:
+                while not self._stop_asked.is_set():
+                    self._turn()
+                self.state = State.DRAINING
+                self._drain("stopping")
+            finally:
+                self._consumer.close()
+        except BaseException as error:  # noqa: BLE001 - told by the runner, which then ends
+            logger.critical("queue %s: the loop ends: %s", self.queue, error)
+            self.error = error
+        finally:
+            self.state = State.STOPPED
+            self._executor.stop()
+            self._on_end()
+
+    def _turn(self) -> None:
+        self.last_turn = now = monotonic()
+        self._collect()
+        self.engine.tick(wall())
+        self._tell_consumer()
+        self._begin()
+        if now >= self._next_commit or (self.engine.moves_wait and now >= self._retry_at):
+            self._commit(now)
+        if self.engine.full and now - self._last_poll < FULL_POLL:
+            self._executor.wait(FULL_WAIT, min(FULL_BATCH, self.engine.load // 2))
+        else:
+            self._poll(self._timeout(now))
+            self._last_poll = now
+
+    def _collect(self) -> None:
+        records = self._executor.collect()
+        if not records:
+            return
+        self._out -= len(records)
+        self.engine.finished(records)
+        counts = self.engine.counts
+        if counts:
+            self.tally.last = monotonic()
+            self._metrics.attempts_finished(self.queue, counts)
+            for (_, outcome), count in counts.items():
+                self.tally.outcomes[outcome] += count
+            counts.clear()
+
+    def _begin(self) -> None:
+        if runs := self.engine.take_starts():
+            self._out += sum(map(len, runs))
+            self._executor.submit(runs)
+        self._executor.nudge()
+
+    def _commit(self, now: float) -> None:
+        done = self._cycle.run()
+        self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
+        self._retry_at = 0.0 if done else self._next_commit
+        engine = self.engine
+        owned = len(engine.owned)
+        self._metrics.state(self.queue, in_hand=engine.load, held=engine.held, partitions=owned)
+
+    def _timeout(self, now: float) -> float:
+        if self.engine.load or self._cycle.under_way:
+            return POLL_BUSY
+        timeout = min(POLL_IDLE, max(0.0, self._next_commit - now))
+        due = self.engine.next_due()
+        return timeout if due is None else min(timeout, max(0.0, due - wall()))
+
+    def _poll(self, timeout: float) -> None:
+        polled = self._consumer.poll(timeout)
+        if polled.messages:
+            if self.tally.first is None:
+                self.tally.first = monotonic()
+            self._metrics.received(self.queue, len(polled.messages))
+            self.engine.received(polled.messages, wall())
+        for topic, partition, offset in polled.ends:
+            self.engine.ended(topic, partition, offset)
+
+    def _tell_consumer(self) -> None:
+        flow = self.engine.take_flow()
+        if flow.pause:
+            self._consumer.pause(flow.pause)
+        if flow.resume:
+            self._consumer.resume(flow.resume)
+        for topic, partition, offset in flow.seek:
+            self._consumer.seek((topic, partition), offset)
+
+    # -- rebalances, inside poll and close ---------------------------------------------------
+
+    def assigned(self, partitions: list[Partition]) -> None:
+        """The group gives us these too."""
+        logger.info("queue %s: assigned %s", self.queue, _short(partitions))
+        self.engine.assigned(partitions)
+        if self.state is State.JOINING:
+            self.state = State.RUNNING
+
+    def revoked(self, partitions: list[Partition]) -> None:
+        """The group takes these back: let running jobs end, commit, forget the rest.
+
+        All of it happens here, since they are somebody else's when this returns.
+        """
+        logger.info("queue %s: revoked %s", self.queue, _short(partitions))
+        if self.state is State.RUNNING:
+            self._drain("partitions are taken back")
+        self.engine.revoked(partitions)
+        self._executor.go_on()
+
+    def lost(self, partitions: list[Partition]) -> None:
+        """These are somebody else's already: nothing of them may be committed."""
+        logger.warning("queue %s: lost %s", self.queue, _short(partitions))
+        self.engine.revoked(partitions)
+
+    def _drain(self, why: str) -> None:
+        """Begin nothing, let running jobs end within the budget, commit what has ended."""
+        self._executor.halt()
+        deadline = monotonic() + self._drain_budget
+        self._collect()
+        while self._out > 0 and (left := deadline - monotonic()) > 0:
+            self._executor.wait(min(left, 0.1))
+            self._collect()
+            self.last_turn = monotonic()
+        if self._out > 0:
+            logger.warning(
+                "queue %s: %s, and %d jobs are not done after %g s; they will run again elsewhere",
+                self.queue,
+                why,
+                self._out,
+                self._drain_budget,
+            )
+        self._cycle.run(wait=True)
+
+
+def _short(partitions: list[Partition]) -> str:
+    topics: dict[str, list[int]] = {}
+    for topic, number in sorted(partitions):
+        topics.setdefault(topic, []).append(number)
+    return ", ".join(f"{topic}{numbers}" for topic, numbers in topics.items()) or "nothing"

@@ -1,0 +1,264 @@
+"""The process of a worker: its queues' loops, its HTTP server, its signals.
+
+Nothing here touches a record. ``Worker`` waits for a broker, checks the topics, starts one loop for
+each queue and stops them all when one fails, a signal comes, or the drain is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from streamjobs.clock import monotonic
+from streamjobs.codec import Decoder, SchemaStore
+from streamjobs.engine.engine import Engine, Ladder
+from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.failures import require_broker
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.protocol import resolve_protocol
+from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.registry import Queue, Registry
+from streamjobs.settings import Settings
+from streamjobs.topics import QueueTopics, queue_specs
+from streamjobs.worker.attempt import Attempt
+from streamjobs.worker.commit import CommitCycle, Onward
+from streamjobs.worker.drained import Drained
+from streamjobs.worker.loop import QueueLoop, State
+
+logger = logging.getLogger("streamjobs.worker")
+
+# How often a missing broker is mentioned, in seconds.
+BROKER_PATIENCE = 15.0
+# A loop that has not turned for this many seconds is stuck.
+STUCK_AFTER = 60.0
+DRAIN_CHECK = 0.5
+# Records in hand for each thread, and at least: enough that none waits for the loop.
+CAPACITY_PER_THREAD, CAPACITY = 50, 2_000
+
+
+class Outgoing(Protocol):
+    """A child job ready to be produced."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a worker needs of an app: plain parts, so that it depends on no facade."""
+
+    app: str
+    registry: Registry
+    settings: Settings
+    prefix: str
+    store: SchemaStore
+    outgoing: Callable[[Any], Outgoing]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a worker runs.
+
+    Attributes:
+        concurrency: threads for each queue.
+        drain: stop when every partition of the queues' groups is at its end, whoever owns it.
+        drain_budget: seconds that running jobs have to end at a stop or a rebalance.
+    """
+
+    concurrency: int = 16
+    drain: bool = False
+    drain_budget: float = 20.0
+
+
+class Worker:
+    """Runs queues until it is stopped.
+
+    Args:
+        source: the app's parts.
+        queues: their names.
+        options: how.
+
+    Attributes:
+        metrics_registry: where its metrics are registered.
+    """
+
+    def __init__(self, source: Source, queues: Sequence[str], options: Options) -> None:
+        self._source, self._options = source, options
+        self._queues = [source.registry.find_queue(name) for name in queues]
+        self._stop_asked, self._ended = threading.Event(), threading.Event()
+        self._loops: list[QueueLoop] = []
+        self.metrics_registry = CollectorRegistry()
+        self._metrics = WorkerMetrics(self.metrics_registry)
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+    def stop(self) -> None:
+        """Ask for a drain; may be called from a signal handler, twice, and before ``run``."""
+        self._stop_asked.set()
+        self._ended.set()
+
+    def run(self) -> None:
+        """Run until stopped, drained or broken.
+
+        Raises:
+            StreamjobsError: what ended it: topics, credentials, or a loop's error.
+        """
+        if not self._await_broker():
+            return
+        with Admin(self._source.settings) as admin:
+            ladders = [self._check(admin, queue) for queue in self._queues]
+        for queue, (ladder, topic_id) in zip(self._queues, ladders, strict=True):
+            self._loops.append(self._make_loop(queue, ladder, topic_id))
+        try:
+            for loop in self._loops:
+                loop.start()
+            self._wait([ladder for ladder, _ in ladders])
+        finally:
+            for loop in self._loops:
+                loop.stop()
+            for loop in self._loops:
+                loop.join()
+        for loop in self._loops:
+            if loop.error is not None:
+                raise loop.error
+
+    def live(self) -> tuple[bool, str]:
+        """Whether every loop turns; about progress, not about the broker's health."""
+        stuck = [
+            loop.queue
+            for loop in self._loops
+            if loop.state is not State.STOPPED and monotonic() - loop.last_turn > STUCK_AFTER
+        ]
+        return not stuck, f"loops stuck: {', '.join(stuck)}" if stuck else "turning"
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether every loop is in its group and running."""
+        if not self._loops:
+            return False, "waiting for a Kafka broker"
+        waiting = [
+            f"{x.queue}: {x.state.value}" for x in self._loops if x.state is not State.RUNNING
+        ]
+        return not waiting, ", ".join(waiting) or "running"
+
+    def report(self) -> list[dict[str, Any]]:
+        """What was done, per queue: outcomes, and seconds from first record to last outcome."""
+        return [
+            {
+                "queue": loop.queue,
+                **{
+                    name: loop.tally.outcomes[name]
+                    for name in ("succeeded", "retried", "dead", "discarded", "released")
+                },
+                "seconds": round(loop.tally.seconds, 3),
+            }
+            for loop in self._loops
+        ]
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _await_broker(self) -> bool:
+        """Wait for a broker, saying so; False when stopped meanwhile."""
+        while not self._stop_asked.is_set():
+            try:
+                require_broker(self._source.settings, timeout=BROKER_PATIENCE)
+            except BrokerUnavailable as error:
+                logger.warning("%s; trying on", error)
+            else:
+                return True
+        return False
+
+    def _check(self, admin: Admin, queue: Queue) -> tuple[Ladder, str]:
+        """Refuse topics that would lose jobs or order; read the ladder off the broker.
+
+        Raises:
+            TopicsError: all that is wrong, with the command that mends it.
+        """
+        topics = QueueTopics(self._source.prefix, queue.name)
+        specs = queue_specs(
+            topics,
+            partitions=queue.partitions,
+            delays=queue.retry.delays,
+            retention_ms=queue.retention_ms,
+        )
+        problems = admin.plan(specs).problems
+        if problems:
+            raise TopicsError(*problems)
+        there = admin.topics(None)
+        reads = topics.tiers_among(there)
+        writes = tuple(delay for delay in queue.retry.delays if delay in reads.values())
+        return Ladder(topics, reads, writes), there[topics.main].topic_id
+
+    def _make_loop(self, queue: Queue, ladder: Ladder, topic_id: str) -> QueueLoop:
+        source, options = self._source, self._options
+        decoder = Decoder(source.app, source.registry, source.store)
+        capacity = max(CAPACITY, CAPACITY_PER_THREAD * options.concurrency)
+        engine = Engine(ladder, topic_id=topic_id, capacity=capacity)
+
+        def attempt() -> Attempt:
+            return Attempt(decoder, self._child, self._stop_asked)
+
+        def join_group(loop: QueueLoop) -> GroupConsumer:
+            topics = ladder.topics
+            return GroupConsumer(
+                source.settings,
+                topics.group,
+                [topics.main, *ladder.reads],
+                protocol=resolve_protocol(source.settings, topics.main),
+                on_assigned=loop.assigned,
+                on_revoked=loop.revoked,
+                on_lost=loop.lost,
+            )
+
+        def make_producer() -> TransactionalProducer | IdempotentProducer:
+            if source.settings.delivery == "idempotent":
+                return IdempotentProducer(source.settings)
+            return TransactionalProducer(source.settings, ladder.topics.group)
+
+        def make_cycle(consumer: GroupConsumer) -> CommitCycle:
+            return CommitCycle(
+                engine,
+                consumer,
+                make_producer,
+                queue=queue.name,
+                worker=self._name,
+                metrics=self._metrics,
+            )
+
+        return QueueLoop(
+            queue.name,
+            engine,
+            join_group,
+            make_cycle,
+            ThreadExecutor(attempt, options.concurrency, f"streamjobs-{queue.name}"),
+            metrics=self._metrics,
+            drain_budget=options.drain_budget,
+            on_end=self._ended.set,
+        )
+
+    def _child(self, call: Any) -> Onward:
+        outgoing = self._source.outgoing(call)
+        return Onward(outgoing.topic, -1, outgoing.key, outgoing.value)
+
+    def _wait(self, ladders: list[Ladder]) -> None:
+        """Return when stopped, when a loop has ended, or when all is drained."""
+        if not self._options.drain:
+            self._ended.wait()
+            return
+        with Drained(self._source.settings, ladders) as drained:
+            while not self._ended.wait(DRAIN_CHECK):
+                if drained.now():
+                    return
