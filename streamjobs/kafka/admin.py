@@ -1,0 +1,335 @@
+"""Questions about topics, offsets and groups, and the making of topics.
+
+An ``Admin`` may be used from any thread, one call at a time.
+"""
+# librdkafka's own error codes, as against the broker's, are spelt with an underscore.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from streamjobs.clock import monotonic
+from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
+from streamjobs.kafka.config import admin_config
+from streamjobs.kafka.failures import kafka_error, translate
+from streamjobs.kafka.plan import APPLY, Alter, Create, OldTier, Plan, TopicState, make_plan
+from streamjobs.settings import Settings
+from streamjobs.topics import TopicSpec
+
+REQUEST_TIMEOUT = 10.0
+# How long new topics may take to have leaders on every partition.
+VISIBLE_TIMEOUT = 30.0
+# librdkafka's in-memory cluster gives itself away by its name.
+_MOCK_CLUSTER = "mockCluster"
+
+Partition = tuple[str, int]
+K = TypeVar("K")
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka's
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka's
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic of the broker; ``topic_id`` is empty where the broker has none."""
+
+    partitions: int
+    topic_id: str
+
+
+@dataclass(frozen=True)
+class Watermarks:
+    """The log of one partition: its first offset, and the one the next record will get."""
+
+    start: int
+    end: int
+
+
+class Admin:
+    """An admin client; a context manager.
+
+    Every method raises ``BrokerUnavailable`` or ``AuthenticationError`` besides what it names.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = AdminClient(admin_config(settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connections go; nothing can be asked afterwards."""
+        del self._client
+
+    @property
+    def embedded(self) -> bool:
+        """Whether this is the embedded broker, which has no topic administration."""
+        return str(self._metadata("asking for the cluster").cluster_id).startswith(_MOCK_CLUSTER)
+
+    def topics(self, names: Iterable[str] | None = None) -> dict[str, TopicInfo]:
+        """Return the topics there are, of ``names`` or of the whole broker; absent: not there.
+
+        Asking never creates a topic.
+        """
+        metadata = self._metadata("listing topics")
+        counts = {t.topic: len(t.partitions) for t in metadata.topics.values() if not t.error}
+        wanted = list(counts if names is None else (n for n in dict.fromkeys(names) if n in counts))
+        if not wanted or str(metadata.cluster_id).startswith(_MOCK_CLUSTER):
+            return {name: TopicInfo(counts[name], "") for name in wanted}
+        futures = self._client.describe_topics(
+            TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT
+        )
+        described = self._gather(futures, "describing topics", KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return {
+            name: TopicInfo(len(topic.partitions), str(topic.topic_id))
+            for name, topic in described.items()
+        }
+
+    def plan(self, specs: Sequence[TopicSpec]) -> Plan:
+        """Compare the topics an app needs with those there are; changes nothing.
+
+        Raises:
+            TopicsError: the embedded broker can tell no settings.
+        """
+        self._refuse_embedded()
+        infos = self.topics()
+        mine = {n for n in infos if any(n.startswith(s.name) for s in specs)}
+        configs = self._configs(sorted(mine))
+        there = {
+            name: TopicState(name, infos[name].partitions, infos[name].topic_id, config)
+            for name, config in configs.items()
+        }
+        plan = make_plan(specs, there)
+        old = tuple(replace(t, empty=self._is_empty(t, infos)) for t in plan.old_tiers)
+        return replace(plan, old_tiers=old)
+
+    def apply(self, plan: Plan) -> None:
+        """Carry out the steps of a plan, and return once all can see the new topics.
+
+        What is there already is no error, so two may do this at the same time.
+
+        Raises:
+            TopicsError: the broker refuses a topic or a setting, named with its reason.
+        """
+        self._refuse_embedded()
+        created = [step for step in plan.steps if isinstance(step, Create)]
+        self._create(created)
+        self._alter([step for step in plan.steps if isinstance(step, Alter)])
+        self._wait_until_visible({step.topic for step in created})
+
+    def watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, Watermarks]:
+        """Return first and end offset of each partition.
+
+        The end is the high watermark. The last stable offset, which readers see, lags behind it
+        for some milliseconds after a transaction was committed, so it would hide what is there.
+
+        Raises:
+            TopicsError: a topic does not exist.
+        """
+        wanted = list(partitions)
+        starts = self._list_offsets(wanted, _EARLIEST)
+        ends = self._list_offsets(wanted, _LATEST)
+        return {p: Watermarks(starts[p], max(starts[p], ends[p])) for p in wanted}
+
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Return what a group has committed; partitions without a commit are left out."""
+        wanted = [TopicPartition(topic, p) for topic, p in partitions]
+        if not wanted:
+            return {}
+        request = [ConsumerGroupTopicPartitions(group, wanted)]
+        doing = f"asking for the offsets of group {group}"
+        futures = self._client.list_consumer_group_offsets(request, request_timeout=REQUEST_TIMEOUT)
+        answer = self._gather(futures, doing, KafkaError.GROUP_ID_NOT_FOUND)
+        if group not in answer:
+            return {}
+        return {
+            (tp.topic, tp.partition): tp.offset
+            for tp in answer[group].topic_partitions
+            if tp.error is None and tp.offset >= 0
+        }
+
+    def members(self, group: str) -> int | None:
+        """Return how many members a group has, classic or KIP-848; None: the broker cannot say."""
+        futures = self._client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT)
+        doing = f"describing group {group}"
+        try:
+            answer = self._gather(futures, doing, KafkaError.GROUP_ID_NOT_FOUND)
+        except _UnsupportedError:
+            return None
+        described = answer.get(group)
+        if described is None or described.state is ConsumerGroupState.DEAD:
+            return 0
+        return len(described.members)
+
+    def _metadata(self, doing: str) -> Any:
+        try:
+            return self._client.list_topics(timeout=REQUEST_TIMEOUT)
+        except KafkaException as error:
+            raise translate(error, doing, self._settings) from error
+
+    def _refuse_embedded(self) -> None:
+        if self.embedded:
+            raise TopicsError(
+                "the embedded broker has no topic administration: start it with -A "
+                "(streamjobs -A module:app broker --engine embedded) so that it creates the topics"
+            )
+
+    def _configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT)
+        answer = self._gather(
+            {resource.name: future for resource, future in futures.items()},
+            "reading the settings of topics",
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+        )
+        return {
+            name: {key: entry.value for key, entry in entries.items() if entry.value is not None}
+            for name, entries in answer.items()
+        }
+
+    def _create(self, steps: Sequence[Create]) -> None:
+        if not steps:
+            return
+        futures = self._client.create_topics(
+            [
+                # -1: the broker's default, so that one code base fits one broker and three.
+                NewTopic(s.topic, s.partitions, replication_factor=-1, config=dict(s.config))
+                for s in steps
+            ],
+            request_timeout=VISIBLE_TIMEOUT,
+            operation_timeout=VISIBLE_TIMEOUT,
+        )
+        self._carry_out(futures, "create topic", KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def _alter(self, steps: Sequence[Alter]) -> None:
+        if not steps:
+            return
+        resources = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                step.topic,
+                incremental_configs=[
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in step.config.items()
+                ],
+            )
+            for step in steps
+        ]
+        futures = self._client.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT)
+        self._carry_out({r.name: f for r, f in futures.items()}, "change the settings of topic")
+
+    def _carry_out(self, futures: Mapping[str, Future[Any]], verb: str, *fine: int) -> None:
+        """Wait for all; report every topic that was refused, not only the first."""
+        refused = []
+        for name, future in futures.items():
+            error = future.exception()
+            if isinstance(error, KafkaException):
+                code = kafka_error(error).code()
+                if code in fine:
+                    continue
+                ours = translate(error, f"cannot {verb} {name}", self._settings)
+                if isinstance(ours, BrokerUnavailable):
+                    raise ours from error
+                refused.append(str(ours))
+            elif error is not None:
+                raise error
+        if refused:
+            raise TopicsError(*refused)
+
+    def _wait_until_visible(self, names: set[str]) -> None:
+        deadline = monotonic() + VISIBLE_TIMEOUT
+        while missing := names - self._with_leaders(names):
+            if monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"topics were created and have no leader after {VISIBLE_TIMEOUT:g} s: "
+                    f"{', '.join(sorted(missing))}; check the brokers and run '{APPLY}' again"
+                )
+            self._client.poll(0.05)
+
+    def _with_leaders(self, names: set[str]) -> set[str]:
+        if not names:
+            return set()
+        topics = self._metadata("waiting for new topics").topics
+        return {
+            name
+            for name in names & topics.keys()
+            if topics[name].error is None
+            and topics[name].partitions
+            and all(p.leader >= 0 for p in topics[name].partitions.values())
+        }
+
+    def _is_empty(self, tier: OldTier, infos: Mapping[str, TopicInfo]) -> bool:
+        partitions = [(tier.topic, p) for p in range(infos[tier.topic].partitions)]
+        committed = self.committed(tier.group, partitions)
+        return all(
+            committed.get(p, log.start) >= log.end for p, log in self.watermarks(partitions).items()
+        )
+
+    def _list_offsets(
+        self, partitions: Sequence[Partition], spec: OffsetSpec
+    ) -> dict[Partition, int]:
+        if not partitions:
+            return {}
+        try:
+            futures = self._client.list_offsets(
+                {TopicPartition(topic, p): spec for topic, p in partitions},
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=REQUEST_TIMEOUT,
+            )
+        except KafkaException as error:
+            raise translate(error, "asking where partitions end", self._settings) from error
+        by_partition = {(tp.topic, tp.partition): future for tp, future in futures.items()}
+        answer = self._gather(by_partition, "asking where partitions end")
+        return {partition: info.offset for partition, info in answer.items()}
+
+    def _gather(self, futures: Mapping[K, Future[Any]], doing: str, *absent: int) -> dict[K, Any]:
+        """Wait for every answer; leave out those whose error is one of ``absent``."""
+        answers = {}
+        for key, future in futures.items():
+            try:
+                answers[key] = future.result(REQUEST_TIMEOUT + 5)
+            except KafkaException as error:
+                code = kafka_error(error).code()
+                if code in absent:
+                    continue
+                if code == KafkaError._UNSUPPORTED_FEATURE:
+                    raise _UnsupportedError(doing) from error
+                if code == KafkaError._NOENT:
+                    raise TopicsError(
+                        f"{doing}: {key} does not exist or has no leader; "
+                        f"'{APPLY}' creates what is missing"
+                    ) from error
+                raise translate(error, doing, self._settings) from error
+        return answers
+
+
+class _UnsupportedError(StreamjobsError):
+    """The broker does not know this request."""

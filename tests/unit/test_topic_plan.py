@@ -1,0 +1,125 @@
+"""What the plan makes of the topics there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from streamjobs.kafka.plan import Alter, Create, TopicState, make_plan
+from streamjobs.topics import QueueTopics, TopicSpec, queue_specs, schemas_spec
+
+QUEUE = QueueTopics("shop", "mail")
+SPECS = [schemas_spec("shop"), *queue_specs(QUEUE, partitions=4, delays=[1, 10])]
+
+
+def as_wanted(specs: list[TopicSpec] = SPECS) -> dict[str, TopicState]:
+    return {s.name: TopicState(s.name, s.partitions, "id", s.config) for s in specs}
+
+
+def changed(name: str, config: Mapping[str, str]) -> dict[str, TopicState]:
+    there = as_wanted()
+    there[name] = replace(there[name], config={**there[name].config, **config})
+    return there
+
+
+def test_what_is_as_wanted_needs_nothing() -> None:
+    plan = make_plan(SPECS, as_wanted())
+    assert (plan.steps, plan.problems, plan.old_tiers) == ((), (), ())
+
+
+def test_everything_is_created_on_an_empty_broker() -> None:
+    plan = make_plan(SPECS, {})
+    assert plan.steps == tuple(Create(s.name, s.partitions, s.config) for s in SPECS)
+    assert len(plan.problems) == len(SPECS)
+    assert all("streamjobs topics apply" in p for p in plan.problems)
+
+
+def test_a_missing_tier_is_created_with_its_settings() -> None:
+    there = as_wanted()
+    del there["shop.mail.retry.10s"]
+    (step,) = make_plan(SPECS, there).steps
+    assert isinstance(step, Create)
+    assert step.topic == "shop.mail.retry.10s"
+    assert step.config["message.timestamp.type"] == "LogAppendTime"
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "have"),
+    [
+        ("shop.mail.retry.1s", "cleanup.policy", "compact"),
+        ("shop.mail.retry.1s", "cleanup.policy", "compact,delete"),
+        ("shop.schemas", "cleanup.policy", "delete"),
+        ("shop.mail.retry.1s", "message.timestamp.type", "CreateTime"),
+        ("shop.mail.retry.10s", "retention.ms", "60000"),
+        ("shop.mail", "retention.ms", "60000"),
+        ("shop.mail.dlq", "max.message.bytes", "1048588"),
+    ],
+)
+def test_a_wrong_setting_is_altered_and_refused_by_workers(
+    topic: str, setting: str, have: str
+) -> None:
+    plan = make_plan(SPECS, changed(topic, {setting: have}))
+    (step,) = plan.steps
+    assert isinstance(step, Alter)
+    assert (step.topic, list(step.config), step.before) == (topic, [setting], {setting: have})
+    (problem,) = plan.problems
+    assert all(part in problem for part in (topic, setting, have, "streamjobs topics apply"))
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "have"),
+    [
+        ("shop.mail", "retention.ms", "99999999999"),
+        ("shop.mail", "retention.ms", "-1"),
+        ("shop.mail.retry.1s", "retention.ms", "-1"),
+        ("shop.mail.dlq", "max.message.bytes", "9999999"),
+    ],
+)
+def test_keeping_more_than_asked_is_never_cut_back(topic: str, setting: str, have: str) -> None:
+    plan = make_plan(SPECS, changed(topic, {setting: have}))
+    assert (plan.steps, plan.problems) == ((), ())
+
+
+def test_another_partition_count_is_a_problem_and_no_step() -> None:
+    there = as_wanted()
+    there["shop.mail"] = replace(there["shop.mail"], partitions=8)
+    plan = make_plan(SPECS, there)
+    assert plan.steps == ()
+    (problem,) = plan.problems
+    assert "shop.mail has 8 partitions" in problem
+    assert "set partitions=8" in problem
+
+
+def test_nothing_is_created_beside_a_main_topic_of_another_count() -> None:
+    there = {"shop.mail": TopicState("shop.mail", 8, "id", SPECS[1].config)}
+    plan = make_plan(SPECS, there)
+    # then the schema log alone: tiers of 4 beside a main of 8 would never be one shard
+    assert [step.topic for step in plan.steps] == ["shop.schemas"]
+
+
+def test_a_tier_that_code_names_no_more_is_told() -> None:
+    # given the ladder of an older release
+    there = as_wanted([*SPECS, *queue_specs(QUEUE, partitions=4, delays=[60])])
+    # when it is compared with today's
+    plan = make_plan(SPECS, there)
+    # then it is still read, and nothing is done about it
+    assert [(t.topic, t.group) for t in plan.old_tiers] == [("shop.mail.retry.1m", "shop.mail")]
+    assert (plan.steps, plan.problems) == ((), ())
+
+
+def test_a_tier_that_code_names_no_more_has_to_be_sound_still() -> None:
+    there = as_wanted([*SPECS, *queue_specs(QUEUE, partitions=3, delays=[60])[1:2]])
+    old = there["shop.mail.retry.1m"]
+    there[old.name] = replace(old, config={**old.config, "message.timestamp.type": "CreateTime"})
+    plan = make_plan(SPECS, there)
+    assert [step.topic for step in plan.steps] == ["shop.mail.retry.1m"]
+    assert any("has 3 partitions" in problem for problem in plan.problems)
+
+
+def test_topics_of_other_queues_and_apps_are_left_alone() -> None:
+    others = ["shop.mailing.retry.1m", "shop2.mail.retry.1m", "shop.mail.retry.soon", "shop.mail.x"]
+    there = as_wanted() | {n: TopicState(n, 1, "id", {}) for n in others}
+    plan = make_plan(SPECS, there)
+    assert (plan.steps, plan.problems, plan.old_tiers) == ((), (), ())
