@@ -6,7 +6,8 @@
     ├── ConfigurationError      settings or definitions are wrong; trying again cannot help
     │   ├── SettingsError       environment or command line: every problem listed at once
     │   ├── DefinitionError     a queue, a job or a hint that cannot be: refused when decorating
-    │   └── TopicsError         topics missing or made differently: names the mending command
+    │   ├── TopicsError         topics missing or made differently: names the mending command
+    │   └── SchemaConflict      another schema, of other logical types, has this fingerprint
     ├── InvalidArguments        a call that does not fit the job's signature; nothing was sent
     ├── EnqueueError            the log did not take the record; the caller may try again
     ├── BrokerUnavailable       no broker answers there; trying again can help
@@ -52,6 +53,10 @@ class DefinitionError(ConfigurationError, TypeError):
 
 class TopicsError(ConfigurationError):
     """Topics are missing or made differently from what the queue needs."""
+
+
+class SchemaConflict(ConfigurationError):
+    """A schema's fingerprint belongs to another text that means other values by the same bytes."""
 
 
 class InvalidArguments(StreamjobsError, ValueError):

@@ -1,0 +1,117 @@
+"""One writer schema, judged and made ready: how to read the records that were written with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, cast
+
+from fastavro import parse_schema, schemaless_reader
+from fastavro.schema import SchemaParseException
+
+from streamjobs.codec.ids import is_id
+from streamjobs.codec.layout import body_schema, head_pattern
+from streamjobs.codec.limits import MAX_SCHEMA_TEXT, BadSchema, Limits, is_flat, walk_all
+from streamjobs.codec.resolve import args_of
+from streamjobs.codec.schema import template, without_envelope_types
+from streamjobs.errors import InvalidRecord
+
+read_datum = cast("Callable[[BytesIO, Any, None], dict[str, Any]]", schemaless_reader)
+"""fastavro's reader, for schemas that are records."""
+
+
+class Writer:
+    """A writer schema.
+
+    Args:
+        prefix: the bytes that refer to it.
+        text: the schema.
+
+    Attributes:
+        prefix: as given.
+        start: where the Avro datum begins.
+        job: the job's name.
+        schema: as objects, without the envelope's logical types.
+        match: finds the fixed layout of a job without options; None where the arguments need a
+            walk before fastavro may see them.
+        body: the flat record after the id and the name, for fastavro.
+
+    Raises:
+        InvalidRecord: the schema is no job's, or not to be used.
+    """
+
+    def __init__(self, prefix: bytes, text: str) -> None:
+        self.prefix, self.start = prefix, len(prefix)
+        try:
+            self.schema = _checked(text)
+            self._walk = Limits(self.schema).walk
+            self._whole = parse_schema(self.schema)
+        except (ValueError, KeyError, TypeError, SchemaParseException) as error:
+            raise InvalidRecord(
+                f"the writer schema {prefix.hex()} cannot be used: {error}"
+            ) from error
+        self.job: str = self.schema["name"].rpartition(".")[2]
+        self.match: Callable[[bytes, int], re.Match[bytes] | None] | None = None
+        self.body: Any = None
+        if _has_our_envelope(self.schema) and is_flat(args_of(self.schema)["fields"]):
+            self.match = head_pattern(self.job).match
+            self.body = parse_schema(body_schema(self.schema))
+
+    def same_arguments(self, own: dict[str, Any]) -> bool:
+        """Whether the arguments are written exactly as a job's own schema has them."""
+        mine, theirs = args_of(self.schema)["fields"], args_of(own)["fields"]
+        return [(f["name"], f["type"]) for f in mine] == [(f["name"], f["type"]) for f in theirs]
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        """Walk over the whole datum, then read it.
+
+        Raises:
+            InvalidRecord: it is no datum of the schema, bytes are left over, or the envelope
+                is not that of the schema's job.
+        """
+        try:
+            walk_all(self._walk, value, self.start)
+            stream = BytesIO(value)
+            stream.seek(self.start)
+            record = read_datum(stream, self._whole, None)
+        except Exception as error:
+            raise self.unreadable(error) from error
+        if record["job"] != self.job:
+            raise InvalidRecord(f"a job named {record['job']!r} under the schema of {self.job!r}")
+        if not is_id(record["id"]):
+            raise InvalidRecord(f"job {self.job!r}: the id {record['id']!r} is no lower-case UUID")
+        return record
+
+    def unreadable(self, error: Exception) -> InvalidRecord:
+        """Return the error for bytes that could not be read."""
+        return InvalidRecord(f"job {self.job!r}: {type(error).__name__}: {error}")
+
+
+def _checked(text: str) -> dict[str, Any]:
+    if len(text) > MAX_SCHEMA_TEXT:
+        raise BadSchema(f"it has {len(text):,} characters, the most is {MAX_SCHEMA_TEXT:,}")
+    try:
+        schema = json.loads(text)
+    except RecursionError:
+        raise BadSchema("it is nested too deep") from None
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise BadSchema("it is no record")
+    plain = without_envelope_types(schema)
+    kinds = {field["name"]: field["type"] for field in plain["fields"]}
+    for name, kind in (("id", "string"), ("job", "string"), ("enqueued_at", "long")):
+        if kinds.get(name) not in (kind, {"type": kind}):
+            raise BadSchema(f"it has no field {name!r} of type {kind}: it is no job's")
+    args_of(plain)
+    return plain
+
+
+def _has_our_envelope(schema: dict[str, Any]) -> bool:
+    ours = [field["name"] for field in template()["fields"]]
+    options = schema["fields"][3]["type"] if len(schema["fields"]) == len(ours) else None
+    return (
+        [field["name"] for field in schema["fields"]] == ours
+        and isinstance(options, list)
+        and options[0] == "null"
+    )
