@@ -17,6 +17,7 @@ from typing import Any, assert_never
 
 from streamjobs.engine.records import Log, Message, Move, Record, Run
 from streamjobs.engine.results import (
+    RELEASED,
     Discarded,
     Failed,
     Outcome,
@@ -166,11 +167,14 @@ class Engine:
                 continue
             log.load -= 1
             last = record.last
-            if record.result is None:
+            result = record.result
+            if result is None:
                 log.watermark.complete(record.offset)
                 counts[record.job or "", Outcome.SUCCEEDED] += 1
             else:
-                counts[record.job or "", self._decide(record, record.result)] += 1
+                outcome = self._decide(record, result)
+                if result is not RELEASED:
+                    counts[record.job or "", outcome] += 1
             if last and record.key is not None:
                 shards[log.partition].free(record.key)
 

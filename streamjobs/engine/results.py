@@ -52,11 +52,18 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """The job was not run, or not to its end: no attempt is used."""
+    """The job was not run to its end: no attempt is used.
+
+    Attributes:
+        begun: whether it was begun at all; what was only given back is no attempt to be counted.
+    """
+
+    begun: bool = False
 
 
 Result = Succeeded | Failed | Rejected | Discarded | Released
 RELEASED = Released()
+INTERRUPTED = Released(begun=True)
 DISCARDED = Discarded()
 
 

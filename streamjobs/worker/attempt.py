@@ -16,7 +16,7 @@ from streamjobs.context import Context, set_current
 from streamjobs.engine.records import Record
 from streamjobs.engine.results import (
     DISCARDED,
-    RELEASED,
+    INTERRUPTED,
     Failed,
     Rejected,
     Result,
@@ -102,7 +102,7 @@ class Attempt:
         if isinstance(error, SchemaUnavailable):
             # The record may be perfectly good: ask again until its schema can be had.
             if self._stopping.wait(SCHEMA_PATIENCE) or not record.log.live:
-                record.result = RELEASED
+                record.result = INTERRUPTED
             else:
                 self(record)
         elif isinstance(error, UnknownJob):
