@@ -1,1 +1,53 @@
 """Background jobs on Kafka: order per key, retries that block nobody, history that runs again."""
+
+import logging
+
+from streamjobs.app import App
+from streamjobs.client import Call, JobRef, Summary
+from streamjobs.context import Context, current_context
+from streamjobs.errors import (
+    AuthenticationError,
+    BrokerUnavailable,
+    ConfigurationError,
+    DeadLetter,
+    DefinitionError,
+    Discard,
+    EnqueueError,
+    InvalidArguments,
+    RetryAfter,
+    SettingsError,
+    StreamjobsError,
+    TopicsError,
+)
+from streamjobs.handle import Job
+from streamjobs.registry import Queue
+from streamjobs.retry import Retry
+from streamjobs.settings import Settings
+
+__all__ = [
+    "App",
+    "AuthenticationError",
+    "BrokerUnavailable",
+    "Call",
+    "ConfigurationError",
+    "Context",
+    "DeadLetter",
+    "DefinitionError",
+    "Discard",
+    "EnqueueError",
+    "InvalidArguments",
+    "Job",
+    "JobRef",
+    "Queue",
+    "Retry",
+    "RetryAfter",
+    "Settings",
+    "SettingsError",
+    "StreamjobsError",
+    "Summary",
+    "TopicsError",
+    "current_context",
+]
+
+# A library says nothing unless the program asks for it.
+logging.getLogger("streamjobs").addHandler(logging.NullHandler())

@@ -114,6 +114,17 @@ def require_broker(settings: Settings, timeout: float = BROKER_TIMEOUT) -> None:
         BrokerUnavailable: nobody answered in time.
         AuthenticationError: somebody did, and refused us.
     """
+    list_topics(settings, timeout)
+
+
+def list_topics(settings: Settings, timeout: float = BROKER_TIMEOUT) -> frozenset[str]:
+    """Return the names of all topics; asking makes none come into being.
+
+    Raises:
+        SettingsError: librdkafka does not know a property, or not its value.
+        BrokerUnavailable: nobody answered in time.
+        AuthenticationError: somebody did, and refused us.
+    """
     check_properties(settings)
     refusals: list[KafkaError] = []
 
@@ -122,18 +133,15 @@ def require_broker(settings: Settings, timeout: float = BROKER_TIMEOUT) -> None:
             refusals.append(error)
 
     # What goes wrong on the way is told once, by the error raised here.
-    config = admin_config(settings, error_cb=listen, logger=silent)
-    admin = AdminClient(config)
+    admin = AdminClient(admin_config(settings, error_cb=listen, logger=silent))
     deadline = monotonic() + timeout
     while (left := deadline - monotonic()) > 0:
         try:
-            admin.list_topics(timeout=min(left, 1.0))
+            return frozenset(admin.list_topics(timeout=min(left, 1.0)).topics)
         except KafkaException as error:
             admin.poll(0)
             if error.args[0].code() in _REFUSED:
                 refusals.append(error.args[0])
-        else:
-            return
         if refusals:
             raise translate(refusals[0], "connecting", settings)
     raise BrokerUnavailable(
