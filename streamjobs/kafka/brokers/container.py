@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import time
 import weakref
@@ -10,6 +11,7 @@ import weakref
 from docker.errors import DockerException  # type: ignore[import-untyped]  # ships no types
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.docker_client import DockerClient
+from testcontainers.core.exceptions import ContainerConnectException, ContainerStartException
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerSetupError
@@ -24,6 +26,7 @@ _SCRIPT = "/tmp/streamjobs-start.sh"  # noqa: S108  a path inside the container
 _STARTED = b"Kafka Server started"
 _START_SECONDS = 90.0
 _TAIL_LINES = 25
+_START_ERRORS = (ContainerStartException, ContainerConnectException, TimeoutError)
 
 
 def container_environment() -> dict[str, str]:
@@ -96,7 +99,7 @@ class ContainerBroker(Broker):
 
     def __init__(self, container: KafkaContainer, bootstrap: str) -> None:
         super().__init__(bootstrap)
-        self._end = weakref.finalize(self, container.stop)
+        self._end = weakref.finalize(self, _end, os.getpid(), container)
 
     def stop(self) -> None:
         """Remove the container."""
@@ -115,22 +118,22 @@ def start_container(image: str | None = None, *, port: int | None = None) -> Con
             start; with its log's end.
     """
     name = image or DEFAULT_IMAGE
-    container: KafkaContainer | None = None
     try:
         container = KafkaContainer(name, port)
-        broker = ContainerBroker(container, container.run())
-        wait_for_brokers(broker.bootstrap, timeout=_START_SECONDS)
-    except DockerException as error:
-        _discard(container)
+        try:
+            broker = ContainerBroker(container, container.run())
+            wait_for_brokers(broker.bootstrap, timeout=_START_SECONDS)
+        except BaseException:
+            container.stop()
+            raise
+    except (DockerException, *_START_ERRORS) as error:
         raise BrokerSetupError(f"Docker did not run {name}: {error}") from error
-    except BaseException:
-        _discard(container)
-        raise
     return broker
 
 
-def _discard(container: KafkaContainer | None) -> None:
-    if container is not None and container.get_wrapped_container() is not None:
+def _end(owner: int, container: KafkaContainer) -> None:
+    """Remove the container; nothing in a process that was forked off the owner."""
+    if os.getpid() == owner:
         container.stop()
 
 
