@@ -50,11 +50,13 @@ def fetch_jars(maven: str | None, say: Callable[[str], object]) -> Path:
     if maven is None:
         raise BrokerSetupError(f"{folder} is not there, and no Maven (mvn) to fill it")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.with_suffix(".lock")):
+    with _locked(folder.with_name(f"{folder.name}.lock")):
         if folder.is_dir():
             return folder
+        for left in folder.parent.glob(f"{folder.name}.fetch-*"):  # whoever held the lock died
+            shutil.rmtree(left, ignore_errors=True)
         say(f"fetching Apache Kafka {KAFKA_VERSION} with Maven, once, into {folder} (54 MB) ...")
-        fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.fetch-", dir=folder.parent))
         try:
             _copy_dependencies(maven, fresh)
             fresh.chmod(0o755)
