@@ -6,8 +6,8 @@ import copy
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, SchemaError
 
 from streamjobs.codec.forms import Form, Unfit, closed_dict, show, show_path
 from streamjobs.errors import DefinitionError, InvalidArguments
@@ -21,8 +21,14 @@ class Arguments:
         definition: the job.
         forms: the form of each of its parameters.
 
+    Attributes:
+        plain: what fastavro reads is what the handler takes.
+        direct: what was checked is what fastavro writes.
+        required: the parameters without a default.
+
     Raises:
-        DefinitionError: a default breaks a constraint of its own hint.
+        DefinitionError: a default breaks a constraint of its own hint, or a constraint does not
+            fit its hint.
     """
 
     def __init__(self, definition: JobDefinition, forms: dict[str, Form]) -> None:
@@ -31,10 +37,20 @@ class Arguments:
         self._copied = [name for name, value in self._defaults.items() if not _immutable(value)]
         self._names = forms.keys()
         self._validate = _validator(definition.name, {n: f.hint for n, f in forms.items()})
-        self._instances = [name for name, form in forms.items() if form.instances]
+        self._instances = {
+            name: _validator(definition.name, {name: form.hint})
+            for name, form in forms.items()
+            if form.instances
+        }
+        self.required = forms.keys() - self._defaults.keys()
         self.plain = all(form.plain for form in forms.values())
         self.direct = all(form.direct for form in forms.values())
         self._check_defaults(definition)
+
+    @property
+    def forms(self) -> Mapping[str, Form]:
+        """The form of each parameter, by name."""
+        return self._forms
 
     def _check_defaults(self, definition: JobDefinition) -> None:
         for name, value in self._defaults.items():
@@ -55,7 +71,7 @@ class Arguments:
         Raises:
             InvalidArguments: naming every missing, unknown and wrong one.
         """
-        if args.keys() != self._names:
+        if type(args) is not dict or args.keys() != self._names:
             args = self._filled(args)
         try:
             checked: dict[str, Any] = self._validate(args, strict=True)
@@ -116,7 +132,7 @@ class Arguments:
             return copy.deepcopy(value) if name in self._copied else value
         if form.inner is not None:
             return None
-        raise Unfit("nothing", f"{form.expected}; the record is older than this parameter", (name,))
+        raise Unfit(None, form.expected, (name,))
 
     def _filled(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         filled = {**self._defaults, **args}
@@ -128,11 +144,10 @@ class Arguments:
     def _look_into(self, checked: dict[str, Any]) -> dict[str, Any]:
         """Check instances by sending them to the wire and back: pydantic trusts their fields."""
         problems = []
-        for name in self._instances:
+        for name, validate in self._instances.items():
             form = self._forms[name]
             try:
-                back = form.from_wire(form.to_wire(checked[name]))
-                _validator(self._job, {name: form.hint})({name: back})
+                validate({name: form.from_wire(form.to_wire(checked[name]))})
             except Unfit as error:
                 problems.append(str(error.below(name)))
             except ValidationError as error:
@@ -163,7 +178,11 @@ class Arguments:
 
 def _validator(job: str, hints: dict[str, Any]) -> Callable[..., Any]:
     """Compile a validator of a dict of exactly these keys."""
-    return TypeAdapter(closed_dict(job, hints)).validator.validate_python
+    try:
+        return TypeAdapter(closed_dict(job, hints)).validator.validate_python
+    except (PydanticUserError, SchemaError, TypeError) as error:
+        line = str(error).splitlines()[0]
+        raise DefinitionError(f"job {job!r}: a constraint does not fit its hint: {line}") from error
 
 
 def _immutable(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -11,8 +13,9 @@ from pydantic import ValidationError
 from streamjobs.codec.arguments import Arguments
 from streamjobs.codec.forms import Unfit
 from streamjobs.codec.jsonable import jsonable
-from streamjobs.codec.layout import OPTIONS, TIME, TIME_RANGE, TIME_SIZE
-from streamjobs.codec.resolve import Resolution
+from streamjobs.codec.layout import OPTIONS, TIME, TIME_SIZE
+from streamjobs.codec.limits import BadBytes
+from streamjobs.codec.resolve import Resolution, args_of
 from streamjobs.codec.schema import JobSchema, job_schema
 from streamjobs.codec.store import (
     CONFLUENT,
@@ -26,6 +29,8 @@ from streamjobs.errors import InvalidRecord, UnknownJob
 from streamjobs.job import Envelope, JobDefinition
 from streamjobs.registry import Registry
 
+_TOMBSTONE = "the record has no value (a tombstone): no job is like that"
+
 
 @dataclass(frozen=True)
 class Description:
@@ -35,7 +40,8 @@ class Description:
         id: the job's id.
         job: its name.
         enqueued_at: microseconds since the epoch.
-        args: the arguments as JSON values (bytes as base64, times as ISO 8601).
+        args: the arguments as JSON values (bytes as base64, times as ISO 8601), as
+            ``Encoder.check(..., lax=True)`` takes them.
     """
 
     id: str
@@ -46,9 +52,21 @@ class Description:
 
 @dataclass(slots=True)
 class _Route:
-    """A writer schema and what its records become here."""
+    """A writer schema, and what becomes of its records here.
+
+    Attributes:
+        writer: the schema.
+        match: the writer's, if its records may take the short cut.
+        body: the writer's.
+        definition: the job, if this release has it.
+        arguments: the job's checks.
+        as_read: what fastavro reads is what the handler takes.
+        refusal: why none of its records can become a call, if so.
+    """
 
     writer: Writer
+    match: Callable[[bytes, int], re.Match[bytes] | None] | None = None
+    body: Any = None
     definition: JobDefinition | None = None
     arguments: Arguments | None = None
     as_read: bool = False
@@ -67,6 +85,7 @@ class Decoder:
     def __init__(self, app: str, registry: Registry, store: SchemaStore) -> None:
         self._app, self._registry, self._store = app, registry, store
         self._routes: dict[bytes, _Route] = {}
+        self._unusable: dict[bytes, str] = {}
         self._own: dict[str, tuple[JobSchema, Arguments]] = {}
 
     def decode(self, value: bytes | None) -> tuple[JobDefinition, Envelope]:
@@ -78,29 +97,26 @@ class Decoder:
             UnknownJob: it is well formed, and the registry has no job of its name.
             SchemaUnavailable: the schema store does not answer.
         """
+        if value is None:
+            raise InvalidRecord(_TOMBSTONE)
         route = self._route(value)
-        writer, definition = route.writer, route.definition
-        if route.refusal is not None:
-            raise InvalidRecord(route.refusal)
-        assert value is not None  # noqa: S101 - _route refuses None
-        match = writer.match(value, writer.start) if writer.match else None
-        if match is None:
+        start = route.writer.start
+        if route.match is None or (match := route.match(value, start)) is None:
             return self._decode_slowly(route, value)
         stream = BytesIO(value)
         stream.seek(match.end() - TIME_SIZE - 1)
         try:
-            args = read_datum(stream, writer.body, None)
+            args = read_datum(stream, route.body, None)
         except Exception as error:
-            raise writer.unreadable(error) from error
+            raise route.writer.unreadable(error) from error
+        if stream.tell() != len(value):
+            raise route.writer.unreadable(BadBytes("bytes are left over"))
         enqueued_at = args.pop(TIME)
         del args[OPTIONS]
-        if enqueued_at not in TIME_RANGE or stream.tell() != len(value):
-            return self._decode_slowly(route, value)
-        if definition is None:
-            raise self._unknown(writer)
         if not route.as_read:
             args = self._arguments(route, args)
-        return definition, Envelope(match[1].decode(), writer.job, enqueued_at, None, args)
+        definition: Any = route.definition
+        return definition, Envelope(match[1].decode(), definition.name, enqueued_at, None, args)
 
     def describe(self, value: bytes | None) -> Description:
         """Return what a record says by its writer schema alone; the job need not be known here.
@@ -109,16 +125,23 @@ class Decoder:
             InvalidRecord: it cannot be read.
             SchemaUnavailable: the schema store does not answer.
         """
-        writer = self._route(value).writer
-        assert value is not None  # noqa: S101 - _route refuses None
-        record = writer.read(value)
-        args = {name: jsonable(item) for name, item in record["args"].items()}
+        if value is None:
+            raise InvalidRecord(_TOMBSTONE)
+        route = self._route(value)
+        record = route.writer.read(value)
+        args = {
+            name: jsonable(_as_told(route, name, item)) for name, item in record["args"].items()
+        }
         return Description(record["id"], record["job"], record["enqueued_at"], args)
 
     def _decode_slowly(self, route: _Route, value: bytes) -> tuple[JobDefinition, Envelope]:
         record = route.writer.read(value)
+        if route.definition is None and route.writer.job in self._registry.jobs:
+            route = self._load(route.writer.prefix)
         if route.definition is None:
             raise self._unknown(route.writer)
+        if route.refusal is not None:
+            raise InvalidRecord(route.refusal)
         args = record["args"] if route.as_read else self._arguments(route, record["args"])
         options = record.get("options")
         return route.definition, Envelope(
@@ -126,13 +149,17 @@ class Decoder:
         )
 
     def _arguments(self, route: _Route, args: dict[str, Any]) -> dict[str, Any]:
-        assert route.arguments is not None  # noqa: S101 - set together with the definition
+        arguments: Any = route.arguments
         try:
-            return route.arguments.from_wire(args)
+            made: dict[str, Any] = arguments.from_wire(args)
         except Unfit as error:
             problems = str(error)
         except ValidationError as error:
-            problems = route.arguments.problems(error)
+            problems = arguments.problems(error)
+        except Exception as error:  # noqa: BLE001 - a user's validator may raise anything
+            problems = f"{type(error).__name__}: {error}"
+        else:
+            return made
         raise InvalidRecord(f"job {route.writer.job!r}: {problems}")
 
     def _unknown(self, writer: Writer) -> UnknownJob:
@@ -141,29 +168,43 @@ class Decoder:
             f"app {self._app!r} has no job {writer.job!r} here; this release has: {there}"
         )
 
-    def _route(self, value: bytes | None) -> _Route:
-        try:
-            route = self._routes[value[:SINGLE_OBJECT_SIZE]]  # type: ignore[index]
-        except (KeyError, TypeError):
-            route = self._routes.get(_prefix(value)) or self._load(_prefix(value))
-        # A job may be registered after its first record was seen.
-        if route.definition is None and route.writer.job in self._registry.jobs:
-            route = self._load(route.writer.prefix)
-        return route
+    def _route(self, value: bytes) -> _Route:
+        get = self._routes.get
+        known = get(value[:SINGLE_OBJECT_SIZE]) or get(value[:CONFLUENT_SIZE])
+        return known or self._load(_prefix(value))
 
     def _load(self, prefix: bytes) -> _Route:
-        writer = Writer(prefix, self._store.schema(prefix))
+        if prefix in self._unusable:
+            raise InvalidRecord(self._unusable[prefix])
+        text = self._store.schema(prefix)
+        try:
+            writer = Writer(prefix, text)
+        except InvalidRecord as error:
+            self._unusable[prefix] = str(error)
+            raise
         route = _Route(writer)
         definition = self._registry.jobs.get(writer.job)
         if definition is not None:
-            schema, arguments = self._own_schema(definition)
-            route.definition, route.arguments = definition, arguments
-            problems = Resolution(writer.schema, schema.json).problems()
-            if problems:
-                route.refusal = f"job {writer.job!r} was written otherwise: " + "; ".join(problems)
-            route.as_read = arguments.plain and writer.same_arguments(schema.json)
+            self._join(route, definition)
         self._routes[prefix] = route
         return route
+
+    def _join(self, route: _Route, definition: JobDefinition) -> None:
+        """Compare what was written with what this release's signature wants."""
+        writer = route.writer
+        schema, arguments = self._own_schema(definition)
+        route.definition, route.arguments = definition, arguments
+        written = {field["name"] for field in args_of(writer.schema)["fields"]}
+        problems = Resolution(writer.schema, schema.json).problems() + [
+            f"{name}: the record is older than this parameter, which has no default"
+            for name in arguments.forms
+            if name in arguments.required - written and arguments.forms[name].inner is None
+        ]
+        if problems:
+            route.refusal = f"job {writer.job!r} was written otherwise: " + "; ".join(problems)
+            return
+        route.match, route.body = writer.match, writer.body
+        route.as_read = arguments.plain and writer.same_arguments(schema.json)
 
     def _own_schema(self, definition: JobDefinition) -> tuple[JobSchema, Arguments]:
         if definition.name not in self._own:
@@ -172,14 +213,22 @@ class Decoder:
         return self._own[definition.name]
 
 
-def _prefix(value: bytes | None) -> bytes:
+def _as_told(route: _Route, name: str, value: Any) -> Any:
+    """Return the value as the job's hint tells it, where there is one: a long may be a duration."""
+    if route.arguments is None or route.refusal or name not in route.arguments.forms:
+        return value
+    try:
+        return route.arguments.forms[name].from_wire(value)
+    except Unfit:
+        return value
+
+
+def _prefix(value: bytes) -> bytes:
     """Return the leading bytes that refer to a schema.
 
     Raises:
-        InvalidRecord: there is no value, or it begins otherwise or too short.
+        InvalidRecord: it begins otherwise, or is too short.
     """
-    if value is None:
-        raise InvalidRecord("the record has no value (a tombstone): no job is like that")
     if value.startswith(SINGLE_OBJECT) and len(value) > SINGLE_OBJECT_SIZE:
         return value[:SINGLE_OBJECT_SIZE]
     if value.startswith(CONFLUENT) and len(value) > CONFLUENT_SIZE:

@@ -70,7 +70,7 @@ class Encoder:
             args: as ``check`` returned them.
             id: a UUID as canonical text.
             enqueued_at: microseconds since the epoch.
-            options: the envelope's optional part.
+            options: the envelope's optional part, by field; what is not given is absent.
 
         Raises:
             ValueError: the id is no canonical UUID.

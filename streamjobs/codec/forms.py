@@ -89,7 +89,12 @@ def field_schema(name: str, form: Form, default: Any = NO_DEFAULT) -> dict[str, 
 
     The default of a union belongs to its first branch, so ``X | None`` is ``["null", X]`` unless
     its default is an X.
+
+    Raises:
+        Unfit: the default is no value of the form.
     """
+    if default is not NO_DEFAULT:
+        form.to_wire(default)
     if form.inner is None:
         schema = {"name": name, "type": form.avro}
         return schema if default is NO_DEFAULT else _with_default(schema, form, default)

@@ -17,8 +17,6 @@ from streamjobs.codec.ids import UUID_PATTERN
 TIME, OPTIONS = "from", "not"
 TIME_SIZE = 8
 """Bytes of an ``enqueued_at`` from 1978 to 3111, as a zigzag varint of microseconds."""
-TIME_RANGE = range(1 << 48, 1 << 55)
-"""The values whose shortest varint has exactly 8 bytes."""
 
 
 def head(job: str) -> bytes:
@@ -29,9 +27,8 @@ def head(job: str) -> bytes:
 def head_pattern(job: str) -> re.Pattern[bytes]:
     """Return what matches from ``id`` to ``options``; group 1 is the id.
 
-    A match whose ``enqueued_at`` is in ``TIME_RANGE`` proves that options are null: the varint
-    ends at its eighth byte at the latest (that byte has no continuation bit), and the value needs
-    eight, so the zero byte after it is the union's.
+    A match proves that options are null: seven bytes with the continuation bit and an eighth
+    without it are one varint, so the zero byte after them is the union's.
     """
     before = re.escape(_varint(2 * len(job)) + job.encode("ascii"))
     pattern = b"H(" + UUID_PATTERN.encode() + b")" + before + b"[\x80-\xff]{7}[\x01-\x7f]\x00"

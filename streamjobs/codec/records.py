@@ -51,9 +51,8 @@ def record(cls: Any, names: Names, place: tuple[str, ...], form_of: FormOf) -> F
     """
     where = f"job {names.job!r}, parameter {place[0]!r}: {cls.__qualname__}"
     fields = [
-        _Field(name, form, field_schema(name, form, default))
+        _field(name, form_of(hint, names, (*place, name)), default, where)
         for name, hint, default in _fields(cls, where)
-        for form in [form_of(hint, names, (*place, name))]
     ]
     if not fields:
         raise DefinitionError(f"{where} has no fields: give it one, or leave the parameter out")
@@ -76,6 +75,15 @@ def record(cls: Any, names: Names, place: tuple[str, ...], form_of: FormOf) -> F
         direct=False,
         instances=not named_dict or any(field.form.instances for field in fields),
     )
+
+
+def _field(name: str, form: Form, default: Any, where: str) -> _Field:
+    try:
+        return _Field(name, form, field_schema(name, form, default))
+    except Unfit as error:
+        raise DefinitionError(
+            f"{where}, field {name!r}: its default does not fit: {error}"
+        ) from None
 
 
 def _fields(cls: Any, where: str) -> list[tuple[str, Any, Any]]:

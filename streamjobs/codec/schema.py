@@ -57,15 +57,12 @@ def job_schema(app: str, definition: JobDefinition) -> JobSchema:
 
 
 def _field(job: str, parameter: Parameter, form: Form) -> dict[str, Any]:
-    if parameter.required:
-        return field_schema(parameter.name, form)
     try:
-        form.to_wire(parameter.default)
+        return field_schema(parameter.name, form, parameter.default)
     except Unfit as error:
         raise DefinitionError(
             f"job {job!r}, parameter {parameter.name!r}: its default does not fit: {error}"
         ) from None
-    return field_schema(parameter.name, form, parameter.default)
 
 
 @cache

@@ -17,6 +17,10 @@ from streamjobs.codec.limits import MAX_SCHEMA_TEXT, BadSchema, Limits, is_flat,
 from streamjobs.codec.resolve import args_of
 from streamjobs.codec.schema import template, without_envelope_types
 from streamjobs.errors import InvalidRecord
+from streamjobs.job import check_job_name
+
+# Microseconds since 1970 of 0001-01-01 and of the end of 9999: what a datetime can say.
+_CALENDAR = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 
 read_datum = cast("Callable[[BytesIO, Any, None], dict[str, Any]]", schemaless_reader)
 """fastavro's reader, for schemas that are records."""
@@ -45,13 +49,13 @@ class Writer:
     def __init__(self, prefix: bytes, text: str) -> None:
         self.prefix, self.start = prefix, len(prefix)
         try:
-            self.schema = _checked(text)
-            self._walk = Limits(self.schema).walk
+            schema = _loaded(text)
+            self._walk = Limits(schema).walk
+            self.schema = _job_schema(schema)
             self._whole = parse_schema(self.schema)
-        except (ValueError, KeyError, TypeError, SchemaParseException) as error:
-            raise InvalidRecord(
-                f"the writer schema {prefix.hex()} cannot be used: {error}"
-            ) from error
+        except (ValueError, LookupError, TypeError, SchemaParseException) as error:
+            problem = f"the writer schema {prefix.hex()} cannot be used: {error}"
+            raise InvalidRecord(problem) from error
         self.job: str = self.schema["name"].rpartition(".")[2]
         self.match: Callable[[bytes, int], re.Match[bytes] | None] | None = None
         self.body: Any = None
@@ -82,6 +86,9 @@ class Writer:
             raise InvalidRecord(f"a job named {record['job']!r} under the schema of {self.job!r}")
         if not is_id(record["id"]):
             raise InvalidRecord(f"job {self.job!r}: the id {record['id']!r} is no lower-case UUID")
+        if record["enqueued_at"] not in _CALENDAR:
+            micros = record["enqueued_at"]
+            raise InvalidRecord(f"job {self.job!r}: enqueued_at {micros:,} is in no year 1 to 9999")
         return record
 
     def unreadable(self, error: Exception) -> InvalidRecord:
@@ -89,20 +96,27 @@ class Writer:
         return InvalidRecord(f"job {self.job!r}: {type(error).__name__}: {error}")
 
 
-def _checked(text: str) -> dict[str, Any]:
+def _loaded(text: str) -> Any:
     if len(text) > MAX_SCHEMA_TEXT:
         raise BadSchema(f"it has {len(text):,} characters, the most is {MAX_SCHEMA_TEXT:,}")
     try:
-        schema = json.loads(text)
+        return json.loads(text)
     except RecursionError:
         raise BadSchema("it is nested too deep") from None
+
+
+def _job_schema(schema: Any) -> dict[str, Any]:
+    """Return the schema without the envelope's logical types, if it is a job's."""
     if not isinstance(schema, dict) or schema.get("type") != "record":
-        raise BadSchema("it is no record")
+        raise BadSchema("it is no record, so no job's")
+    check_job_name(schema["name"].rpartition(".")[2])
     plain = without_envelope_types(schema)
     kinds = {field["name"]: field["type"] for field in plain["fields"]}
     for name, kind in (("id", "string"), ("job", "string"), ("enqueued_at", "long")):
         if kinds.get(name) not in (kind, {"type": kind}):
-            raise BadSchema(f"it has no field {name!r} of type {kind}: it is no job's")
+            raise BadSchema(f"it has no field {name!r} of type {kind}, so it is no job's")
+    if "args" not in kinds:
+        raise BadSchema("it has no field 'args', so it is no job's")
     args_of(plain)
     return plain
 
