@@ -6,12 +6,12 @@ import os
 import signal
 import time
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
+from streamjobs.cli.app_loader import AppLoader
 from streamjobs.clock import monotonic
-from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.brokers import LIMITS, Broker, Engine, start_broker
 from streamjobs.topics import TopicSpec
 
@@ -42,8 +42,8 @@ class _Stopped(BaseException):
     type=click.IntRange(1, 65_535),
     help="Port of the first node, the others on the next ones.  [default: any free ones]",
 )
-@click.pass_context
-def broker(ctx: click.Context, engine: Engine, nodes: str, port: int | None) -> None:
+@click.pass_obj
+def broker(loader: AppLoader, engine: Engine, nodes: str, port: int | None) -> None:
     """Run a development broker on 127.0.0.1 until SIGTERM or Ctrl-C.
 
     Its host:port stands alone on the first line of standard output as soon as it is ready;
@@ -52,7 +52,7 @@ def broker(ctx: click.Context, engine: Engine, nodes: str, port: int | None) -> 
     """
     if engine == "embedded" and port is not None:
         raise click.UsageError("the embedded broker picks its port itself: leave out --port")
-    topics = _topics(ctx.obj)
+    topics = _topics(loader)
     _stop_on_signals()
     began = monotonic()
     try:
@@ -61,15 +61,13 @@ def broker(ctx: click.Context, engine: Engine, nodes: str, port: int | None) -> 
             _wait(running)
     except _Stopped:
         _say("stopped")
-    except BrokerSetupError as error:
-        raise click.ClickException(str(error)) from error
 
 
-def _topics(reference: Any) -> list[TopicSpec]:
+def _topics(loader: AppLoader) -> list[TopicSpec]:
     """Return the topics of the app that ``-A`` names; none without it."""
-    if reference is None or not reference.app_given:
+    if not loader.app_given:
         return []
-    app = reference.load()
+    app = loader.load()
     return list(app.registry.topic_specs(app.prefix))
 
 

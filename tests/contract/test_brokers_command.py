@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from streamjobs.cli.broker import broker
+from streamjobs.cli.main import cli
 
-PROGRAM = "from streamjobs.cli.broker import broker; broker()"
-WITH_APP = """
-from types import SimpleNamespace
-from streamjobs.cli.broker import broker
-from streamjobs.topics import TopicSpec
-registry = SimpleNamespace(topic_specs=lambda prefix: [TopicSpec(f"{prefix}.mail", 5)])
-app = SimpleNamespace(prefix="shop", registry=registry)
-broker(obj=SimpleNamespace(app_given=True, load=lambda: app))
+APP = """
+from streamjobs import App
+app = App("shop")
+app.queue("mail", partitions=5)
 """
 
 
-def start(*arguments: str, program: str = PROGRAM) -> subprocess.Popen[str]:
+def start(*arguments: str, app: Path | None = None) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "STREAMJOBS_APP"}
     return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
+        [sys.executable, "-m", "streamjobs.cli.main", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=app,
+        env=environment,
     )
 
 
@@ -41,7 +41,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_address_stands_alone_and_a_signal_ends_it(number: signal.Signals) -> None:
-    process = start("--engine", "embedded")
+    process = start("broker", "--engine", "embedded")
 
     address = first_line(process)
     process.send_signal(number)
@@ -56,7 +56,7 @@ def test_the_address_stands_alone_and_a_signal_ends_it(number: signal.Signals) -
 
 @pytest.mark.usefixtures("kafka_broker")
 def test_a_real_one_is_chosen_by_itself_and_says_why() -> None:
-    process = start()
+    process = start("broker")
 
     address = first_line(process)
     brokers = Producer({"bootstrap.servers": address.strip()}).list_topics(timeout=10).brokers
@@ -69,26 +69,26 @@ def test_a_real_one_is_chosen_by_itself_and_says_why() -> None:
     assert "streamjobs broker: Apache Kafka (" in said
 
 
-def test_with_an_app_its_topics_are_there() -> None:
-    process = start("--engine", "embedded", program=WITH_APP)
+def test_with_an_app_its_topics_are_there(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(APP)
+    process = start("-A", "shop:app", "broker", "--engine", "embedded", app=tmp_path)
     address = first_line(process).strip()
 
     topics = Producer({"bootstrap.servers": address}).list_topics(timeout=10).topics
     process.terminate()
-    process.communicate(timeout=10)
+    _, said = process.communicate(timeout=10)
 
     assert len(topics["shop.mail"].partitions) == 5
+    assert len(topics["shop.mail.dlq"].partitions) == 5
+    assert f"{len(topics)} topics are there" in said
 
 
-def test_without_an_app_the_reference_is_not_loaded() -> None:
-    process = start("--engine", "embedded", program=WITH_APP.replace("True", "False"))
-    address = first_line(process).strip()
-
-    topics = Producer({"bootstrap.servers": address}).list_topics(timeout=10).topics
-    process.terminate()
-    process.communicate(timeout=10)
-
-    assert "shop.mail" not in topics
+def test_an_app_that_cannot_be_loaded_starts_no_broker() -> None:
+    process = start("-A", "no_such_module:app", "broker", "--engine", "embedded")
+    said_out, said = process.communicate(timeout=10)
+    assert said_out == ""
+    assert process.returncode == 2, said
+    assert "no_such_module" in said
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,11 @@ def test_without_an_app_the_reference_is_not_loaded() -> None:
 def test_wrong_usage_and_no_broker_are_told_apart_by_the_exit_code(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
 ) -> None:
-    monkeypatch.delenv("STREAMJOBS_TEST_BOOTSTRAP", raising=False)
+    for name in ("STREAMJOBS_TEST_BOOTSTRAP", "STREAMJOBS_APP"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KAFKA_HOME", "/no/where")
     monkeypatch.setattr("signal.signal", lambda *_: None)  # this process keeps its own handlers
-    result = CliRunner().invoke(broker, arguments, obj=SimpleNamespace(app_given=False))
+    result = CliRunner().invoke(cli, ["broker", *arguments])
     assert result.exit_code == code
     assert said in result.stderr
     assert result.stdout == ""
