@@ -1,1 +1,1 @@
-"""The command line."""
+"""The command line: thin commands over the parts that do the work."""

@@ -1,0 +1,123 @@
+"""What commands write: JSON for programs, tables and plain lines for people.
+
+Job names, keys, arguments and error messages come from outside. What a terminal would obey (escape
+sequences, carriage returns, characters that turn the direction of writing) is shown as an escape.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
+from types import NoneType
+from typing import Any
+
+import click
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Write JSON instead of a table, for programs."
+)
+
+
+def inert(text: str, *, keep: str = "") -> str:
+    """Return text with everything that is not printable, but for ``keep``, as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold: bytes as base64, times as ISO 8601, decimals as text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    for types, form in _FORMS:
+        if isinstance(value, types):
+            return form(value)
+    return str(value)
+
+
+def _iso(value: datetime) -> str:
+    if value.tzinfo is None:
+        return value.isoformat()
+    return value.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+# The first that fits: an enum may be text too, a bool is an int, a datetime is a date.
+_FORMS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (Enum, lambda value: value.name),
+    ((NoneType, bool, int, str), _same),
+    (float, lambda value: value if math.isfinite(value) else str(value)),
+    ((bytes, bytearray), lambda value: base64.b64encode(value).decode("ascii")),
+    (datetime, _iso),
+    ((date, time), lambda value: value.isoformat()),
+    (timedelta, lambda value: value.total_seconds()),
+    (Mapping, lambda value: {str(plain(name)): plain(item) for name, item in value.items()}),
+    ((list, tuple, set, frozenset), lambda value: [plain(item) for item in value]),
+)
+
+
+def to_json(value: Any) -> str:
+    """Return one line of JSON, ASCII only, so that no terminal finds anything to obey in it."""
+    return json.dumps(plain(value), allow_nan=False)
+
+
+def write_json(value: Any) -> None:
+    """Write one line of JSON to standard output."""
+    click.echo(to_json(value))
+
+
+def say(text: str) -> None:
+    """Write a line for people to standard output."""
+    click.echo(inert(text, keep="\n"))
+
+
+def complain(text: str) -> None:
+    """Write a line for people to standard error."""
+    click.echo(inert(text, keep="\n"), err=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
+    """Write a table; numbers are set to the right with commas at the thousands."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(title=title or None, title_justify="left")
+    lines = [list(row) for row in rows]
+    for place, name in enumerate(columns):
+        numbers = bool(lines) and all(type(row[place]) in (int, NoneType) for row in lines)
+        made.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in lines:
+        made.add_row(*(Text(cell(value)) for value in row))
+    # Into a pipe there is no width to keep to: nothing may be cut or folded there.
+    width = None if sys.stdout.isatty() else 10_000
+    Console(width=width, highlight=False, markup=False, emoji=False).print(made)
+
+
+def cell(value: Any) -> str:
+    """Return a table cell: ``-`` for what is not known."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case datetime():
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        case str():
+            return inert(value)
+    return inert(to_json(value))
