@@ -94,13 +94,13 @@ class Columns:
         problems = [f"column {c!r} is there twice" for c in _twice(header)]
         problems += [f"two columns feed argument {name!r}" for name in _twice(feeds)]
         problems += [
-            f"column {column!r} is no argument of the job; --map {column}=ARGUMENT says which it "
+            f"column {column!r} is no argument of the job: --map {column}=ARGUMENT says which it "
             f"is, --map {column}= leaves it out"
             for column in header
             if (name := self.argument(column)) and name not in self.parameters
         ]
         problems += [
-            f"no column feeds argument {name!r}; --map COLUMN={name} says which does"
+            f"no column feeds argument {name!r}: --map COLUMN={name} says which does"
             for name, required in self.parameters.items()
             if required and name not in feeds
         ]
@@ -111,15 +111,17 @@ class Columns:
             if column not in header
         ]
         if problems:
-            raise SettingsError(*dict.fromkeys(problems), f"the columns are: {', '.join(header)}")
+            *others, last = dict.fromkeys(problems)
+            raise SettingsError(*others, f"{last}; the file's columns are: {', '.join(header)}")
 
 
 def read_csv(
     stream: BinaryIO, columns: Columns, on_reject: Callable[[Reject], None]
 ) -> Iterator[Row]:
-    """Yield the rows of a CSV file with a header: commas, double quotes, UTF-8 with or without BOM.
+    """Return the rows of a CSV file with a header: commas, double quotes, UTF-8, BOM or none.
 
-    Values are text still: the job's hints say what they mean.
+    The header is read and checked at once, the rows as they are taken. Values are text still: the
+    job's hints say what they mean.
 
     Args:
         stream: the file.
@@ -135,6 +137,12 @@ def read_csv(
     lines = _Lines(TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))
     header = _header(lines)
     columns.check_header(header)
+    return _under(header, lines, columns, on_reject)
+
+
+def _under(
+    header: list[str], lines: _Lines, columns: Columns, on_reject: Callable[[Reject], None]
+) -> Iterator[Row]:
     targets = [columns.argument(column) for column in header]
     key_at = header.index(columns.key) if columns.key else None
     for line, cells in _csv_rows(lines, on_reject):
@@ -150,7 +158,7 @@ def read_csv(
 def read_jsonl(
     stream: BinaryIO, columns: Columns, on_reject: Callable[[Reject], None]
 ) -> Iterator[Row]:
-    """Yield the rows of JSON lines: one object of arguments per line; blank lines are nothing.
+    """Return the rows of JSON lines: one object of arguments per line; blank lines are nothing.
 
     Numbers with a fraction come as ``Decimal``, so that none of their digits is lost.
 
@@ -161,6 +169,10 @@ def read_jsonl(
     """
     columns.check_mapping()
     lines = _Lines(TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n"))
+    return _objects(lines, columns, on_reject)
+
+
+def _objects(lines: _Lines, columns: Columns, on_reject: Callable[[Reject], None]) -> Iterator[Row]:
     while True:
         try:
             text = next(lines)
@@ -199,7 +211,13 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def printable(value: Any) -> Any:
-    r"""Return text, or what holds text, with bytes that are no UTF-8 written as ``\xff``."""
+    r"""Return a row as JSON can hold it.
+
+    Bytes that are no UTF-8 are written as ``\xff``; a ``Decimal`` that is no double stays text.
+    """
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if Decimal(repr(number)) == value else str(value)
     if isinstance(value, str):
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if isinstance(value, Mapping):

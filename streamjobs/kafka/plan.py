@@ -35,7 +35,7 @@ class Create:
     config: Mapping[str, str]
 
     def __str__(self) -> str:
-        return f"create {self.topic}: {self.partitions} partitions, {_settings(self.config)}"
+        return f"create {self.topic}: partitions={self.partitions}, {_settings(self.config)}"
 
 
 @dataclass(frozen=True)

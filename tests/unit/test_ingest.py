@@ -125,7 +125,7 @@ def test_every_problem_of_a_header_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as raised:
         from_csv(b"c,d\n1,2\n")
     text = str(raised.value)
-    assert all(part in text for part in ("'c'", "'d'", "argument 'a'", "the columns are: c, d"))
+    assert all(part in text for part in ("'c'", "'d'", "argument 'a'", "columns are: c, d"))
 
 
 def test_mapping_renames_leaves_out_and_takes_the_key() -> None:

@@ -1,0 +1,141 @@
+"""``streamjobs topics``: what must exist, and make it so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamjobs.cli.app_loader import AppLoader
+from streamjobs.cli.broker_check import connect
+from streamjobs.cli.output import complain, json_option, say, table, write_json
+
+if TYPE_CHECKING:
+    from streamjobs.app import App
+    from streamjobs.kafka.plan import Plan
+
+
+@click.group()
+def topics() -> None:
+    """Compare, create and list the app's topics.
+
+    Nothing here deletes a topic, shortens what one keeps, or adds partitions to it.
+    """
+
+
+@topics.command("plan")
+@json_option
+@click.pass_obj
+def plan_command(loader: AppLoader, as_json: bool) -> None:
+    """Show what 'topics apply' would do, and what it cannot mend."""
+    from streamjobs.kafka.admin import Admin
+
+    app = loader.load()
+    connect(app.settings)
+    with Admin(app.settings) as admin:
+        plan = admin.plan(app.registry.topic_specs(app.prefix))
+    if as_json:
+        write_json(_plan_json(plan))
+    else:
+        _show_plan(app, plan)
+
+
+@topics.command("apply")
+@json_option
+@click.pass_context
+def apply_command(ctx: click.Context, as_json: bool) -> None:
+    """Create missing topics and mend settings; asks nothing, and may run any number of times.
+
+    Exits 1 when something is left that it cannot mend, such as another number of partitions.
+    """
+    from streamjobs.kafka.admin import Admin
+
+    app = ctx.obj.load()
+    connect(app.settings)
+    specs = app.registry.topic_specs(app.prefix)
+    with Admin(app.settings) as admin:
+        plan = admin.plan(specs)
+        admin.apply(plan)
+        left = admin.plan(specs)
+    if as_json:
+        write_json({"done": _steps_json(plan), **_plan_json(left)})
+    else:
+        for step in plan.steps:
+            say(f"done: {step}")
+        if not plan.steps:
+            say(f"nothing to do: the topics of {app.prefix} are as they must be")
+    for problem in left.problems:
+        complain(f"Error: {problem}")
+    if left.problems:
+        ctx.exit(1)
+
+
+@topics.command("list")
+@json_option
+@click.pass_obj
+def list_command(loader: AppLoader, as_json: bool) -> None:
+    """List the app's topics: those it needs, and older tiers that are still read."""
+    from streamjobs.kafka.admin import Admin
+
+    app = loader.load()
+    connect(app.settings)
+    with Admin(app.settings) as admin:
+        rows = _rows(app, admin.topics())
+    if as_json:
+        for row in rows:
+            write_json(row)
+    else:
+        columns = ("topic", "partitions", "exists", "needed", "topic_id")
+        table(columns, [[row[c] for c in columns] for row in rows])
+
+
+def _rows(app: App, there: Any) -> list[dict[str, Any]]:
+    from streamjobs.topics import QueueTopics
+
+    needed = {spec.name: spec.partitions for spec in app.registry.topic_specs(app.prefix)}
+    names = list(needed)
+    for queue in app.registry.queues:
+        tiers = QueueTopics(app.prefix, queue).tiers_among(there)
+        names += [tier for tier in tiers if tier not in needed]
+    return [
+        {
+            "topic": name,
+            "partitions": there[name].partitions if name in there else needed[name],
+            "exists": name in there,
+            "needed": name in needed,
+            "topic_id": (there[name].topic_id or None) if name in there else None,
+        }
+        for name in names
+    ]
+
+
+def _show_plan(app: App, plan: Plan) -> None:
+    for step in plan.steps:
+        say(f"would {step}")
+    mendable = len(plan.steps)
+    # The last problems are those that the steps mend; they are told by the steps already.
+    for problem in plan.problems[: len(plan.problems) - mendable]:
+        say(f"cannot mend: {problem}")
+    for tier in plan.old_tiers:
+        say(f"note: {tier}")
+    if not plan.steps and not plan.problems:
+        say(f"nothing to do: the topics of {app.prefix} are as they must be")
+    elif plan.steps:
+        say("'streamjobs topics apply' does it")
+
+
+def _steps_json(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {"action": type(step).__name__.lower(), "topic": step.topic, "config": dict(step.config)}
+        for step in plan.steps
+    ]
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "steps": _steps_json(plan),
+        "problems": list(plan.problems),
+        "old_tiers": [
+            {"topic": t.topic, "group": t.group, "empty": t.empty} for t in plan.old_tiers
+        ],
+    }

@@ -1,0 +1,99 @@
+"""What the broker knows of a queue: what waits, retries and is dead, and who works on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from streamjobs.clock import format_duration
+from streamjobs.errors import TopicsError
+from streamjobs.kafka.admin import Admin, Partition, Watermarks
+from streamjobs.kafka.reader import read
+from streamjobs.settings import Settings
+from streamjobs.topics import QueueTopics
+
+Logs = dict[Partition, Watermarks]
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """One queue at one moment.
+
+    Attributes:
+        waiting: jobs in the main topic behind the committed offset, those that run among them. An
+            upper bound: markers of producers' transactions count.
+        running: None: only the workers know, and they do not report it.
+        retrying: jobs in each retry tier by its delay (``"10s"``), shortest first.
+        parked_keys: different keys among the retrying.
+        dead: records in the DLQ.
+        members: members of the queue's group; None: the broker cannot say.
+    """
+
+    waiting: int
+    running: int | None
+    retrying: dict[str, int]
+    parked_keys: int
+    dead: int
+    members: int | None
+
+
+def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
+    """Ask the broker about a queue; its tiers and its DLQ are read and counted.
+
+    Raises:
+        TopicsError: the queue's topics are not there.
+        BrokerUnavailable: the broker does not answer.
+    """
+    with Admin(settings) as admin:
+        infos = admin.topics()
+        tiers = topics.tiers_among(infos)
+        if missing := [name for name in (topics.main, topics.dlq) if name not in infos]:
+            raise TopicsError(
+                f"queue {topics.queue!r} has no topic {' and no '.join(missing)}: "
+                "'streamjobs topics apply' creates it"
+            )
+        wanted = [topics.main, *tiers, topics.dlq]
+        places = [(name, p) for name in wanted for p in range(infos[name].partitions)]
+        logs = admin.watermarks(places)
+        committed = admin.committed(topics.group, places)
+        members = admin.members(topics.group)
+    main = {p: log for p, log in logs.items() if p[0] == topics.main}
+    retrying, keys = _count_tiers(settings, logs, committed, tiers)
+    return QueueStatus(
+        waiting=sum(_behind(place, log, committed) for place, log in main.items()),
+        running=None,
+        retrying={format_duration(delay): retrying[name] for name, delay in tiers.items()},
+        parked_keys=keys,
+        dead=_count(settings, [(p, log) for p, log in logs.items() if p[0] == topics.dlq]),
+        members=members,
+    )
+
+
+def _behind(place: Partition, log: Watermarks, committed: dict[Partition, int]) -> int:
+    """Offsets from the committed one, or the first there is, to the end."""
+    return max(0, log.end - max(log.start, committed.get(place, log.start)))
+
+
+def _count_tiers(
+    settings: Settings, logs: Logs, committed: dict[Partition, int], tiers: Iterable[str]
+) -> tuple[Counter[str], int]:
+    """Count records and keys: offsets would count the markers of the workers' transactions."""
+    names = set(tiers)
+    ranges = {
+        place: (log.end - _behind(place, log, committed), log.end)
+        for place, log in logs.items()
+        if place[0] in names
+    }
+    counts: Counter[str] = Counter()
+    keys: set[bytes] = set()
+    for record in read(settings, ranges):
+        counts[record.topic] += 1
+        if record.key is not None:
+            keys.add(record.key)
+    return counts, len(keys)
+
+
+def _count(settings: Settings, logs: Iterable[tuple[Partition, Watermarks]]) -> int:
+    ranges = {place: (log.start, log.end) for place, log in logs}
+    return sum(1 for _ in read(settings, ranges))
