@@ -17,6 +17,7 @@ from streamjobs.client import (
     Client,
     OnReject,
     Row,
+    RowKey,
     Summary,
 )
 from streamjobs.codec import Encoder, SchemaStore
@@ -255,6 +256,7 @@ class App:
         rows: Iterable[Row],
         *,
         on_reject: OnReject | None = None,
+        key: RowKey | None = None,
     ) -> Summary:
         """Enqueue a job for each row from the outside, with text made into the job's types.
 
@@ -263,11 +265,12 @@ class App:
             rows: arguments by name, as CSV or JSON gives them.
             on_reject: called with index, row and ``InvalidArguments`` for each row that does not
                 fit; the others go on. Without it the first such row ends the run.
+            key: gives each row's ordering key in place of the job's own rule; None: no order.
 
         Raises:
             As ``enqueue_many``.
         """
-        return self.client.enqueue_rows(job.template(), rows, on_reject)
+        return self.client.enqueue_rows(job.template(), rows, on_reject, key)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Wait for what is under way and close; to close twice is fine.
