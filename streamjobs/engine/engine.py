@@ -95,6 +95,7 @@ class Engine:
 
     Attributes:
         counts: outcomes since the caller last emptied it, by (job name, outcome).
+        last_move: the move decided last, as a sample for the log.
     """
 
     def __init__(self, ladder: Ladder, *, topic_id: str = "", capacity: int = 2_000) -> None:
@@ -110,6 +111,7 @@ class Engine:
         self._moves: list[Move] = []
         self._children: list[tuple[Record, Any]] = []
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.last_move: Move | None = None
 
     # -- events ------------------------------------------------------------------------------
 
@@ -370,6 +372,7 @@ class Engine:
 
     def _move(self, record: Record, move: Move) -> None:
         self._moves.append(move)
+        self.last_move = move
         record.log.watermark.complete(record.offset)
 
     def _delivery(self, record: Record) -> Delivery:

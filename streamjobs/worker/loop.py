@@ -23,6 +23,7 @@ from enum import Enum
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine, Partition
+from streamjobs.engine.records import Move
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.observe.metrics import WorkerMetrics
@@ -34,6 +35,8 @@ logger = logging.getLogger("streamjobs.worker")
 COMMIT_INTERVAL = 0.1
 # Seconds after a failed cycle before the next try.
 COMMIT_RETRY = 0.5
+# Seconds between lines about failed jobs.
+LOG_INTERVAL = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
@@ -98,7 +101,8 @@ class QueueLoop(threading.Thread):
         self.tally = Tally()
         self.last_turn = monotonic()
         self._out = 0
-        self._last_poll = self._next_commit = self._retry_at = 0.0
+        self._last_poll = self._next_commit = self._retry_at = self._next_log = 0.0
+        self._logged: Counter[str] = Counter()
 
     # -- called by others --------------------------------------------------------------------
 
@@ -155,6 +159,25 @@ class QueueLoop(threading.Thread):
             for (_, outcome), count in counts.items():
                 self.tally.outcomes[outcome] += count
             counts.clear()
+        if self.engine.last_move is not None and monotonic() >= self._next_log:
+            self._log_failures(self.engine.last_move)
+
+    def _log_failures(self, sample: Move) -> None:
+        """Tell how many jobs failed and show one of them: a line a second, not a line a job."""
+        self._next_log = monotonic() + LOG_INTERVAL
+        self.engine.last_move = None
+        outcomes, before = self.tally.outcomes, self._logged
+        self._logged = outcomes.copy()
+        failure = sample.failure
+        logger.warning(
+            "queue %s: %d attempts failed, %d jobs dead; one of them: %s, attempt %d, %s",
+            self.queue,
+            outcomes["retried"] - before["retried"],
+            outcomes["dead"] - before["dead"],
+            sample.record.job or "a record that does not decode",
+            sample.delivery.attempts,
+            "no failure" if failure is None else f"{failure.type}: {failure.message[:200]!r}",
+        )
 
     def _begin(self) -> None:
         if runs := self.engine.take_starts():
@@ -223,6 +246,7 @@ class QueueLoop(threading.Thread):
 
     def _drain(self, why: str) -> None:
         """Begin nothing, let running jobs end within the budget, commit what has ended."""
+        logger.info("queue %s: %s; %d jobs in hand", self.queue, why, self.engine.load)
         self._executor.halt()
         deadline = monotonic() + self._drain_budget
         self._collect()

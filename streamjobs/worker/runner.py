@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from streamjobs.codec import Decoder, SchemaStore
 from streamjobs.engine.engine import Engine, Ladder
 from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.executors.threads import ThreadExecutor
-from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import require_broker
 from streamjobs.kafka.group import GroupConsumer
@@ -30,7 +30,7 @@ from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue, Registry
 from streamjobs.settings import Settings
-from streamjobs.topics import QueueTopics, queue_specs
+from streamjobs.topics import QueueTopics, TopicSpec, queue_specs
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
@@ -38,8 +38,8 @@ from streamjobs.worker.loop import QueueLoop, State
 
 logger = logging.getLogger("streamjobs.worker")
 
-# How often a missing broker is mentioned, in seconds.
-BROKER_PATIENCE = 15.0
+# How often a missing broker is mentioned, and how long one try takes at most, in seconds.
+BROKER_PATIENCE, BROKER_TRY = 15.0, 3.0
 # A loop that has not turned for this many seconds is stuck.
 STUCK_AFTER = 60.0
 DRAIN_CHECK = 0.5
@@ -172,11 +172,14 @@ class Worker:
 
     def _await_broker(self) -> bool:
         """Wait for a broker, saying so; False when stopped meanwhile."""
+        told = -BROKER_PATIENCE
         while not self._stop_asked.is_set():
             try:
-                require_broker(self._source.settings, timeout=BROKER_PATIENCE)
+                require_broker(self._source.settings, timeout=BROKER_TRY)
             except BrokerUnavailable as error:
-                logger.warning("%s; trying on", error)
+                if monotonic() - told >= BROKER_PATIENCE:
+                    told = monotonic()
+                    logger.warning("%s; trying on", error)
             else:
                 return True
         return False
@@ -194,13 +197,35 @@ class Worker:
             delays=queue.retry.delays,
             retention_ms=queue.retention_ms,
         )
-        problems = admin.plan(specs).problems
+        there = admin.topics(None)
+        if admin.embedded:
+            problems = self._check_embedded(specs, there)
+        else:
+            problems = list(admin.plan(specs).problems)
         if problems:
             raise TopicsError(*problems)
-        there = admin.topics(None)
         reads = topics.tiers_among(there)
         writes = tuple(delay for delay in queue.retry.delays if delay in reads.values())
         return Ladder(topics, reads, writes), there[topics.main].topic_id
+
+    def _check_embedded(
+        self, specs: Sequence[TopicSpec], there: Mapping[str, TopicInfo]
+    ) -> list[str]:
+        """What can be checked where topics have no settings, and transactions do nothing."""
+        problems = []
+        if self._source.settings.delivery == "transactional":
+            problems.append(
+                "the embedded broker says yes to transactions and does nothing: "
+                "set STREAMJOBS_DELIVERY=idempotent, or use an Apache Kafka"
+            )
+        for spec in specs:
+            have = there[spec.name].partitions if spec.name in there else 0
+            if have != spec.partitions:
+                problems.append(
+                    f"topic {spec.name} has {have} partitions and needs {spec.partitions}: start "
+                    "the embedded broker with -A, so that it creates the app's topics"
+                )
+        return problems
 
     def _make_loop(self, queue: Queue, ladder: Ladder, topic_id: str) -> QueueLoop:
         source, options = self._source, self._options

@@ -1,0 +1,196 @@
+"""A scene: an app in a module of its own, real worker processes, and a journal of what ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streamjobs.app import App
+from streamjobs.cli.app_loader import load_app
+from streamjobs.clock import monotonic
+from streamjobs.kafka.admin import Admin
+
+# What every scene's module begins with. A line is one write: it survives the process's SIGKILL.
+PRELUDE = """
+import os, signal, threading, time
+from streamjobs import App, Context, DeadLetter, Discard, Retry, RetryAfter, current_context
+
+JOURNAL = os.open(os.environ["SCENE_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def note(*words):
+    os.write(JOURNAL, (" ".join(map(str, words)) + "\\n").encode())
+
+def wait_for(name):  # until the test makes a file of that name
+    path = os.path.join(os.path.dirname(os.environ["SCENE_JOURNAL"]), name)
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+app = App(os.environ["SCENE_APP"])
+"""
+
+
+def eventually(true: Callable[[], Any], what: str, within: float = 30.0) -> Any:
+    """Ask until the answer is true; the answer is returned."""
+    deadline = monotonic() + within
+    pause = threading.Event()
+    while True:
+        if answer := true():
+            return answer
+        if monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what}")
+        pause.wait(0.05)
+
+
+@dataclass
+class WorkerProcess:
+    """A running ``streamjobs worker``."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def errors(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self, within: float = 30.0) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait(within)
+
+    def wait(self, within: float = 60.0) -> int:
+        try:
+            return self.process.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {within:g} s:\n{self.errors}") from None
+
+    def report(self) -> dict[str, Any]:
+        """The closing report of a worker with one queue."""
+        assert self.process.stdout is not None
+        lines = self.process.stdout.read().splitlines()
+        assert lines, self.errors
+        report: dict[str, Any] = json.loads(lines[-1])
+        return report
+
+
+@dataclass
+class Scene:
+    """One app on one broker, its processes and its journal."""
+
+    folder: Path
+    name: str
+    module: str
+    environment: dict[str, str]
+    app: App
+    processes: list[WorkerProcess] = field(default_factory=list)
+
+    def job(self, name: str) -> Any:
+        """A job of the scene's module."""
+        return getattr(sys.modules[self.module], name)
+
+    def create_topics(self) -> None:
+        with Admin(self.app.settings) as admin:
+            if admin.embedded:
+                return  # it made them when it started
+            admin.apply(admin.plan(self.app.registry.topic_specs(self.app.prefix)))
+
+    def worker(self, *arguments: str, queue: str = "mail", **environment: str) -> WorkerProcess:
+        log = self.folder / f"worker-{len(self.processes)}.log"
+        with log.open("w", encoding="utf-8") as stderr:
+            process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *("-m", "streamjobs.cli.main", "-A", f"{self.module}:app"),
+                    *("worker", "-q", queue, "--json", *arguments),
+                ],
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+        self.processes.append(WorkerProcess(process, log))
+        return self.processes[-1]
+
+    def command(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "streamjobs.cli.main", "-A", f"{self.module}:app", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **more,
+        )
+
+    def signal(self, name: str) -> None:
+        """Let handlers that wait for ``name`` go on."""
+        (self.folder / name).touch()
+
+    @property
+    def journal(self) -> list[list[str]]:
+        path = self.folder / "journal"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [line.split() for line in text.splitlines()]
+
+    def noted(self, kind: str) -> Counter[str]:
+        """How often each ``note(kind, id)`` was written."""
+        return Counter(words[1] for words in self.journal if words[0] == kind)
+
+    def dead(self, queue: str = "mail") -> list[dict[str, Any]]:
+        """The dead letters as ``dlq list --json`` tells them."""
+        done = self.command("dlq", "list", "-q", queue, "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def scene_of(
+    source: str, *, folder: Path, name: str, bootstrap: str, **settings: str
+) -> Iterator[Scene]:
+    """Write the module, load it here and for the workers, create the topics; end what is left."""
+    module = "scene_" + name.replace("-", "_")
+    (folder / f"{module}.py").write_text(PRELUDE + source, encoding="utf-8")
+    own = {
+        "SCENE_APP": name,
+        "SCENE_JOURNAL": str(folder / "journal"),
+        "STREAMJOBS_BOOTSTRAP_SERVERS": bootstrap,
+        **{f"STREAMJOBS_{key.upper()}": value for key, value in settings.items()},
+    }
+    before = {key: os.environ.get(key) for key in own}
+    os.environ.update(own)
+    sys.path.insert(0, str(folder))
+    app = load_app(f"{module}:app")
+    scene = Scene(folder, name, module, dict(os.environ), app)
+    try:
+        scene.create_topics()
+        yield scene
+    finally:
+        for worker in scene.processes:
+            if worker.process.poll() is None:
+                worker.kill()
+            if worker.process.stdout is not None:
+                worker.process.stdout.close()
+        app.close()
+        sys.path.remove(str(folder))
+        sys.modules.pop(module, None)
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value

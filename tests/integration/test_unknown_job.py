@@ -1,0 +1,48 @@
+"""A job that this release does not know: down the ladder first, a newer one may be rolling out."""
+
+from __future__ import annotations
+
+from conftest import MakeScene
+from scene import eventually
+
+SOURCE = """
+app.queue("mail", partitions=1, retry=Retry(delays=("100ms", "1500ms")))
+
+if os.environ.get("SCENE_RELEASE") != "old":
+    @app.job(queue="mail")
+    def newcomer(ctx: Context, number: int) -> None:
+        note("end", ctx.job_id)
+
+@app.job(queue="mail")
+def known(ctx: Context, number: int) -> None:
+    note("end", ctx.job_id)
+"""
+
+
+def test_a_newer_release_still_finds_it_in_the_ladder(make_scene: MakeScene) -> None:
+    # Given a job that the old release does not know, and one behind it that it does
+    scene = make_scene(SOURCE)
+    stranger = scene.job("newcomer").enqueue(number=1)
+    known = scene.job("known").enqueue(number=2)
+    old = scene.worker(SCENE_RELEASE="old")
+    eventually(lambda: scene.noted("end")[known.id] == 1, "the known job runs")
+
+    # When the new release takes over before the ladder is used up
+    assert old.stop() == 0, old.errors
+    assert scene.worker("--drain").wait() == 0
+
+    # Then the job runs, and nothing is dead
+    assert scene.noted("end") == {known.id: 1, stranger.id: 1}
+    assert scene.dead() == []
+
+
+def test_nobody_knows_it_and_it_is_dead_with_its_reason(make_scene: MakeScene) -> None:
+    scene = make_scene(SOURCE)
+    stranger = scene.job("newcomer").enqueue(number=1)
+
+    worker = scene.worker("--drain", SCENE_RELEASE="old")
+
+    assert worker.wait() == 0, worker.errors
+    (letter,) = scene.dead()
+    assert (letter["id"], letter["reason"], letter["attempts"]) == (stranger.id, "unknown-job", 3)
+    assert letter["args"] == {"number": 1}
