@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -40,7 +41,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Tell what is being done, on stderr, plain."""
-        self._err.print(line, markup=False, soft_wrap=True)
+        click.echo(line, err=True)
 
     @contextmanager
     def bars(self, total: int) -> Iterator[Bars]:
@@ -60,9 +61,9 @@ class Screen:
     def rules(self) -> None:
         """Print what becomes of which flight."""
         if not self._quiet:
-            self._out.print("The rules of this demo:")
+            click.echo("The rules of this demo:")
             for rule in rules.TEXT:
-                self._out.print(f"  - {rule}", markup=False, soft_wrap=True)
+                click.echo(f"  - {rule}")
 
     def result(self, run: Run, expected: Expected, found: list[str]) -> None:
         """Print the table and the verdict."""
@@ -83,17 +84,16 @@ class Screen:
             table.add_row(name, f"{value:,}")
         self._out.print(table)
         if run.order_violations:
-            self._out.print(OVERTAKING, soft_wrap=True)
+            click.echo(OVERTAKING)
         self._verdict(expected, found)
 
     def _verdict(self, expected: Expected, found: list[str]) -> None:
         for line in found:
-            self._out.print(f"DIFFERS: {line}", markup=False, soft_wrap=True)
+            click.echo(f"DIFFERS: {line}")
         if not found:
-            self._out.print(
+            click.echo(
                 f"Compared with the file: all {len(expected.aircraft):,} aircraft have the same "
-                "flights, miles, minutes in the air and minutes late; every job has ended once.",
-                soft_wrap=True,
+                "flights, miles, minutes in the air and minutes late; every job has ended once."
             )
 
 
