@@ -90,8 +90,11 @@ def _by_name(job: str, key: str, parameters: tuple[Parameter, ...]) -> KeyRule:
             f"job {job!r}: key={key!r} is {found.hint!r}, and a key is {KEY_TYPES}: "
             "give a callable that makes one of these"
         )
+    # A call a job: the two common types are spared the search for theirs.
     if found.hint is str:
         return lambda args: str.__str__(args[key])
+    if found.hint is int:
+        return lambda args: int.__repr__(args[key])
     return lambda args: key_text(args[key])
 
 

@@ -89,6 +89,7 @@ _OWNED = {
     "metadata.broker.list": "set STREAMJOBS_BOOTSTRAP_SERVERS",
     "group.protocol": "set STREAMJOBS_GROUP_PROTOCOL",
     "group.id": "the group of a queue is PREFIX.QUEUE",
+    "delivery.report.only.error": "enqueue waits for every report",
     "transactional.id": "every producer makes its own",
     "partition.assignment.strategy": "retry tiers and main need 'range' to land together",
     "group.remote.assignor": "retry tiers and main need 'range' to land together",
@@ -253,8 +254,10 @@ def _kafka_problems(kafka: Mapping[str, str], group_protocol: str) -> list[str]:
         for name, remedy in _OWNED.items()
         if name in kafka
     ]
-    session = _milliseconds(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS, problems)
-    interval = _milliseconds(kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS, problems)
+    _number(kafka, "message.max.bytes", 0, "bytes", problems)
+    unit = "milliseconds"
+    session = _number(kafka, "session.timeout.ms", SESSION_TIMEOUT_MS, unit, problems)
+    interval = _number(kafka, "max.poll.interval.ms", MAX_POLL_INTERVAL_MS, unit, problems)
     if session is not None and interval is not None and session >= interval:
         problems.append(
             f"kafka property session.timeout.ms={session} must be below "
@@ -274,11 +277,11 @@ def _wanted(name: str, allowed: frozenset[str]) -> str:
     return {"acks": "all", "auto.offset.reset": "earliest"}.get(name) or next(iter(allowed))
 
 
-def _milliseconds(
-    kafka: Mapping[str, str], name: str, default: int, problems: list[str]
+def _number(
+    kafka: Mapping[str, str], name: str, default: int, unit: str, problems: list[str]
 ) -> int | None:
     try:
         return int(kafka.get(name, default))
     except ValueError:
-        problems.append(f"kafka property {name}={kafka[name]}: must be a number of milliseconds")
+        problems.append(f"kafka property {name}={kafka[name]}: must be a number of {unit}")
         return None

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 from streamjobs.errors import SettingsError
 from streamjobs.settings import MAX_POLL_INTERVAL_MS, SESSION_TIMEOUT_MS, Settings
+from streamjobs.topics import HEADER_ROOM, MAIN_MAX_BYTES
 
 Config = dict[str, Any]
 
@@ -87,12 +88,21 @@ silent.addHandler(logging.NullHandler())
 def producer_config(settings: Settings, **extra: Any) -> Config:
     """Return the properties of a producer.
 
+    ``message.max.bytes`` is that of main topics and room for the headers of a move beside it: what
+    fitted into main has to fit on its way on. The client holds jobs to the limit without the room.
+
     Args:
         settings: of the process.
         extra: what this producer needs beside, underscores for dots
             (``transactional_id="…"``); it wins.
     """
-    return _config(settings, _PRODUCER, extra)
+    limit = record_limit(settings) + HEADER_ROOM
+    return _config(settings, _PRODUCER, {"message.max.bytes": str(limit), **extra})
+
+
+def record_limit(settings: Settings) -> int:
+    """Return the most bytes that a job's record may have in its main topic."""
+    return int(settings.kafka.get("message.max.bytes", MAIN_MAX_BYTES))
 
 
 def consumer_config(settings: Settings, group: str, **extra: Any) -> Config:
@@ -175,6 +185,6 @@ def _config(settings: Settings, ours: Mapping[str, str], extra: Mapping[str, Any
 def _dotted(extra: Mapping[str, Any]) -> dict[str, Any]:
     """Spell keyword names as Kafka does; callbacks keep their names."""
     return {
-        name if name.endswith("_cb") or name == "on_delivery" else name.replace("_", "."): value
+        name if name.endswith("_cb") or name.startswith("on_") else name.replace("_", "."): value
         for name, value in extra.items()
     }

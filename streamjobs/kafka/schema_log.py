@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamjobs.clock import monotonic
 from streamjobs.codec.schema import fingerprint
@@ -28,8 +28,9 @@ from streamjobs.errors import (
     StreamjobsError,
     TopicsError,
 )
-from streamjobs.kafka.config import consumer_config, producer_config, silent
+from streamjobs.kafka.config import consumer_config, silent
 from streamjobs.kafka.failures import translate
+from streamjobs.kafka.producer import connected_producer
 from streamjobs.settings import Settings, hide_userinfo
 
 logger = logging.getLogger("streamjobs.schemas")
@@ -140,7 +141,7 @@ class SchemaLog:
             if error is not None:
                 failures.append(error)
 
-        producer = Producer(producer_config(self._settings))
+        producer = connected_producer(self._settings)
         try:
             producer.produce(self._topic, schema.encode(), prefix[2:].hex(), on_delivery=delivered)
             left = producer.flush(TIMEOUT)
