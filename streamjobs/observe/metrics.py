@@ -39,6 +39,12 @@ class WorkerMetrics:
             ["queue", "kind", "result"],
             registry=registry,
         )
+        self._children = Counter(
+            "streamjobs_child_jobs_enqueued",
+            "Jobs that handlers enqueued with their own success.",
+            ["queue"],
+            registry=registry,
+        )
         self._in_hand = Gauge(
             "streamjobs_jobs_in_hand",
             "Jobs running, ready or waiting for one of their key.",
@@ -70,6 +76,10 @@ class WorkerMetrics:
     def cycle(self, queue: str, kind: str, result: str) -> None:
         """Count one commit cycle."""
         self._cycles.labels(queue, kind, result).inc()
+
+    def children(self, queue: str, count: int) -> None:
+        """Add child jobs whose parents' success is committed."""
+        self._children.labels(queue).inc(count)
 
     def state(self, queue: str, *, in_hand: int, held: int, partitions: int) -> None:
         """Set what holds now."""

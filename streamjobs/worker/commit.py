@@ -135,6 +135,7 @@ class CommitCycle:
 
     def _committed(self, cycle: Cycle, kind: str) -> None:
         self._engine.committed(cycle)
+        self._metrics.children(self._queue, len(cycle.children))
         self._metrics.cycle(self._queue, kind, "committed")
 
     def _failed(self, cycle: Cycle, error: CycleFailed | CommitRefused) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -78,6 +80,13 @@ class WorkerProcess:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {within:g} s:\n{self.errors}") from None
+
+    def metrics(self) -> dict[str, float]:
+        """What ``/metrics`` says now, by name and labels; for a worker with ``--http 0``."""
+        found = eventually(lambda: re.search(r"HTTP on (127.0.0.1:\d+)", self.errors), "HTTP")
+        with urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {x.rsplit(" ", 1)[0]: float(x.rsplit(" ", 1)[1]) for x in lines if x[0] != "#"}
 
     def report(self) -> dict[str, Any]:
         """The closing report of a worker with one queue."""
