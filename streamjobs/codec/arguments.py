@@ -108,14 +108,18 @@ class Arguments:
     def from_wire(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return decoded arguments as the handler takes them; parameters added since filled in.
 
+        A parameter without a default that is not optional has to be in ``args``.
+
         Raises:
             Unfit: a value has no place in its form.
             ValidationError: a value breaks a constraint.
         """
-        made = {
-            name: form.from_wire(args[name]) if name in args else self._added(name, form)
-            for name, form in self._forms.items()
-        }
+        made = {}
+        for name, form in self._forms.items():
+            try:
+                made[name] = form.from_wire(args[name]) if name in args else self._added(name)
+            except Unfit as error:
+                raise error.below(name) from None
         return self._validate(made)  # type: ignore[no-any-return]
 
     def to_wire(self, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,13 +130,10 @@ class Arguments:
         """Return one line about everything pydantic refused."""
         return "; ".join(self._problems(error))
 
-    def _added(self, name: str, form: Form) -> Any:
-        if name in self._defaults:
-            value = self._defaults[name]
-            return copy.deepcopy(value) if name in self._copied else value
-        if form.inner is not None:
-            return None
-        raise Unfit(None, form.expected, (name,))
+    def _added(self, name: str) -> Any:
+        """Return what a parameter is that the record is older than: its default, or None."""
+        value = self._defaults.get(name)
+        return copy.deepcopy(value) if name in self._copied else value
 
     def _filled(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         filled = {**self._defaults, **args}

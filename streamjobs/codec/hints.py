@@ -184,9 +184,6 @@ def _array(hint: Any, names: Names, place: tuple[str, ...]) -> Form:
             raise Unfit(values, expected)
         return [_step(convert, value, at) for at, value in enumerate(values)]
 
-    def from_text(values: Any) -> Any:
-        return each(inner.from_text, _unquote(values, "["))
-
     expected = f"a list, each item {inner.expected}"
     return replace(
         inner,
@@ -195,7 +192,7 @@ def _array(hint: Any, names: Names, place: tuple[str, ...]) -> Form:
         expected=expected,
         to_wire=lambda values: each(inner.to_wire, values),
         from_wire=lambda values: each(inner.from_wire, values),
-        from_text=from_text,
+        from_text=lambda values: each(inner.from_text, _unquote(values, "[")),
         to_default=lambda values: each(inner.to_default, values),
         inner=None,
     )
@@ -205,25 +202,22 @@ def _mapping(hint: Any, names: Names, place: tuple[str, ...]) -> Form:
     key, value = get_args(hint)
     if key is not str:
         raise refusal(hint, names, place, "the keys of a map are text: use dict[str, X]")
-    inner = form_of(value, names, place)
+    keys, inner = form_of(str, names, place), form_of(value, names, place)
 
     def each(convert: Callable[[Any], Any], values: Any) -> Any:
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        if not isinstance(values, dict):
             raise Unfit(values, expected)
-        return {key: _step(convert, value, key) for key, value in values.items()}
-
-    def from_text(values: Any) -> Any:
-        return each(inner.from_text, _unquote(values, "{"))
+        return {keys.to_wire(k): _step(convert, value, k) for k, value in values.items()}
 
     expected = f"a dict by text, each value {inner.expected}"
     return replace(
         inner,
         avro={"type": "map", "values": inner.avro},
-        hint=dict.__class_getitem__((str, inner.hint)),
+        hint=dict.__class_getitem__((keys.hint, inner.hint)),
         expected=expected,
         to_wire=lambda values: each(inner.to_wire, values),
         from_wire=lambda values: each(inner.from_wire, values),
-        from_text=from_text,
+        from_text=lambda values: each(inner.from_text, _unquote(values, "{")),
         to_default=lambda values: each(inner.to_default, values),
         inner=None,
     )

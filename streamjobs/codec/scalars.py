@@ -91,7 +91,9 @@ def _str() -> Form:
             raise Unfit(value, "text without lone surrogates") from None
         return value
 
-    return Form("string", str, expected, to_wire, same, same, same, plain=True)
+    # Under any constraint at all pydantic refuses lone surrogates, which have no UTF-8.
+    hint = Annotated[str, Field(min_length=0)]
+    return Form("string", hint, expected, to_wire, same, same, same, plain=True)
 
 
 def _bool() -> Form:
@@ -217,10 +219,18 @@ def _timedelta() -> Form:
     def from_wire(value: Any) -> Any:
         return timedelta(microseconds=value) if type(value) is int else value
 
+    no_bool = _no_bool(expected)
+
+    def from_text(value: Any) -> Any:
+        if not isinstance(value, str):
+            return no_bool(value)
+        try:
+            return float(value)
+        except ValueError:
+            return value
+
     hint = Annotated[timedelta, AfterValidator(check)]
-    return Form(
-        "long", hint, expected, to_wire, from_wire, _no_bool(expected), _micros, direct=False
-    )
+    return Form("long", hint, expected, to_wire, from_wire, from_text, _micros, direct=False)
 
 
 def _micros(value: timedelta) -> int:

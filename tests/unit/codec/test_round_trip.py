@@ -22,6 +22,7 @@ from streamjobs.codec import Encoder, is_id, new_id
 
 Money = Annotated[Decimal, Field(max_digits=9, decimal_places=2)]
 LONGS = st.integers(-(2**63), 2**63 - 1)
+OFFSETS = st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23)))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -85,7 +86,7 @@ def test_plain_arguments_come_back_as_they_went_in(codec_of: Any, **args: Any) -
 
 @given(
     price=st.decimals(-9_999_999, 9_999_999, places=2),
-    at=st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.timezones()),  # noqa: DTZ001
+    at=st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=OFFSETS),  # noqa: DTZ001
     day=st.dates(),
     hour=st.times(),
     took=st.timedeltas(timedelta(days=-100_000_000), timedelta(days=100_000_000)),
