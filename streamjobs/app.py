@@ -144,11 +144,7 @@ class App:
             EnqueueError: the app is closed.
         """
         with self._lock:
-            if self._closed:
-                raise EnqueueError(
-                    f"app {self.name!r} is closed: nothing can be enqueued after close()",
-                    retriable=False,
-                )
+            self._require_open()
             if self._client is None:
                 self._client = Client(self.settings, self.prefix, self.store)
             return self._client
@@ -284,6 +280,7 @@ class App:
             client.close(timeout)
 
     def __enter__(self) -> Self:
+        self._require_open()
         return self
 
     def __exit__(
@@ -293,6 +290,13 @@ class App:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EnqueueError(
+                f"app {self.name!r} is closed: nothing can be enqueued after close()",
+                retriable=False,
+            )
 
     def _after_fork(self) -> None:
         """Forget the parent's clients without touching them: their threads are not here.

@@ -89,20 +89,24 @@ class Enqueuer(Generic[P]):
         """Return a call without arguments, for rows to be filled in."""
         return Call(self.definition, self.encoder, {}, self._id, self._key)
 
+    @functools.cached_property
+    def _by_name_only(self) -> frozenset[str]:
+        parameters = inspect.signature(self.definition.function).parameters.values()
+        return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Give positional arguments their names, as a call of the function would."""
         names, job = self._names, self.definition.name
         if len(args) > len(names):
             problem = f"takes {len(names)} arguments ({', '.join(names)}), got {len(args)}"
             raise InvalidArguments(job, (problem,))
-        keyword_only = inspect.Parameter.KEYWORD_ONLY
-        kinds = inspect.signature(self.definition.function).parameters
+        by_name_only = self._by_name_only
         problems = tuple(
             f"{name}: given by position, and the function takes it by name only"
-            if kinds[name].kind is keyword_only
+            if name in by_name_only
             else f"{name}: given twice, by position and by name"
             for name in names[: len(args)]
-            if name in kwargs or kinds[name].kind is keyword_only
+            if name in kwargs or name in by_name_only
         )
         if problems:
             raise InvalidArguments(job, problems)
