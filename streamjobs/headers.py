@@ -36,6 +36,7 @@ class Reason(StrEnum):
     INVALID = "invalid"
     UNKNOWN_JOB = "unknown-job"
     REJECTED = "rejected"
+    WAITING = "waiting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,13 @@ class Delivery:
         attempts: how many were made.
         rung: how many rungs of the ladder were used.
         origin: None when missing or malformed.
+        waiting: whether it was moved only because an earlier job of its key had not ended.
     """
 
     attempts: int
     rung: int
     origin: Origin | None
+    waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,14 @@ class Failure:
 def read_delivery(headers: Headers | None, *, rung: int) -> Delivery:
     """Read the state of a record in a tier; ``rung`` is what its tier implies when none is told."""
     found = first_values(headers)
-    told = _count(found.get(RUNG), rung)
+    waiting = found.get(REASON) == Reason.WAITING.encode()
+    # What failed has made an attempt; what only waits may have made none.
+    fewest = 0 if waiting else 1
     return Delivery(
-        attempts=max(1, _count(found.get(ATTEMPT), 1)),
-        rung=told,
+        attempts=max(fewest, _count(found.get(ATTEMPT), fewest)),
+        rung=_count(found.get(RUNG), 0 if waiting else rung),
         origin=read_origin(found.get(ORIGIN)),
+        waiting=waiting,
     )
 
 

@@ -1,8 +1,8 @@
 """The engine of one queue: batches of events in, commands out. Pure: it is handed ``now``.
 
-Events: ``assigned``, ``revoked``, ``received``, ``ended``, ``finished``, ``tick``. Commands:
-``take_starts`` (runs for the executor), ``take_flow`` (pause, resume, seek), ``cycle`` (moves and
-offsets for one commit).
+Events: ``assigned``, ``revoked``, ``taken``, ``received``, ``ended``, ``finished``, ``tick``.
+Commands: ``take_questions`` (shards about to be taken), ``take_starts`` (runs for the executor),
+``take_flow`` (seek, pause, resume), ``cycle`` (moves and offsets for one commit).
 
 The invariant of the commit: an offset leaves here only together with the moves that complete
 records below it. There is at most one cycle out; what is decided meanwhile waits for the next.
@@ -12,55 +12,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from dataclasses import dataclass
+from typing import Any
 
+from streamjobs.engine.decide import Decider
+from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import BEGINNING, Flow, Outbox, Partition
 from streamjobs.engine.records import Log, Message, Move, Record, Run
-from streamjobs.engine.results import (
-    RELEASED,
-    Discarded,
-    Failed,
-    Outcome,
-    Rejected,
-    Released,
-    Result,
-    Succeeded,
-)
-from streamjobs.engine.shard import Shard
-from streamjobs.headers import Delivery, Failure, Origin, Reason
-from streamjobs.retry import next_tier
-from streamjobs.topics import QueueTopics
+from streamjobs.engine.results import RELEASED, Outcome
+from streamjobs.engine.shard import HELD_PER_TIER, Shard
 
-Partition = tuple[str, int]
-# Records of a tier held in memory until due; only above it is the partition paused, since a pause
-# throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
-HELD_PER_TIER = 2_000
 # Seconds that main may be full before it is paused; the caller bridges less by not polling.
 FULL_BEFORE_PAUSE = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ladder:
-    """A queue's topics as they are: what is read, and what the policy writes to.
-
-    Attributes:
-        topics: the queue's names.
-        reads: every retry tier that exists, name to delay in seconds, ascending.
-        writes: the delays of the policy that have a topic, in seconds, ascending.
-    """
-
-    topics: QueueTopics
-    reads: Mapping[str, float]
-    writes: tuple[float, ...]
-
-
-@dataclass(slots=True)
-class Flow:
-    """What the consumer has to be told."""
-
-    pause: list[Partition] = field(default_factory=list)
-    resume: list[Partition] = field(default_factory=list)
-    seek: list[tuple[str, int, int]] = field(default_factory=list)
+# Seconds that a head may run before memory is freed of its followers.
+HEAD_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +54,76 @@ class Engine:
     """Decides for one queue of one worker.
 
     Args:
-        ladder: the queue's topics.
-        topic_id: of the main topic, for origins; empty where the broker does not tell.
+        ladder: the queue's topics and policy.
         capacity: how many records may be in hand before no more are fetched from main.
 
     Attributes:
         counts: outcomes since the caller last emptied it, by (job name, outcome).
-        last_move: the move decided last, as a sample for the log.
     """
 
-    def __init__(self, ladder: Ladder, *, topic_id: str = "", capacity: int = 2_000) -> None:
-        self._ladder, self._topic_id, self._capacity = ladder, topic_id, capacity
-        self._expected = {ladder.topics.main, *ladder.reads}
+    def __init__(self, ladder: Ladder, *, capacity: int = 2_000) -> None:
+        self._ladder, self._capacity = ladder, capacity
+        self._expected = {*ladder.mains, *ladder.reads}
         self._rungs = {topic: rung for rung, topic in enumerate(ladder.reads, start=1)}
         self._epoch = 0
         self._shards: dict[int, Shard] = {}
         self._logs: dict[Partition, Log] = {}
-        self._starts: list[Run] = []
-        self._flow = Flow()
+        self._questions: list[int] = []
+        self._out = Outbox()
+        self._decider = Decider(ladder, self._out)
         self._full_since: float | None = None
-        self._moves: list[Move] = []
-        self._children: list[tuple[Record, Any]] = []
+        self._next_survey = 0.0
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.last_move: Move | None = None
 
     # -- events ------------------------------------------------------------------------------
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Own these partitions too, from their committed offsets on."""
+        """Own these partitions too; a shard that is whole asks to be taken."""
         self._epoch += 1
         for topic, number in partitions:
             if topic in self._expected:
-                shard = self._shards.setdefault(number, Shard(number, self._starts))
+                shard = self._shards.get(number)
+                if shard is None:
+                    shard = self._shards[number] = Shard(number, self._ladder, self._out)
                 delay, rung = self._ladder.reads.get(topic), self._rungs.get(topic, 0)
                 shard.logs[topic] = Log(topic, number, delay, rung)
                 self._logs[topic, number] = shard.logs[topic]
-        for number in {number for _, number in partitions}:
-            self._activate(number)
+        for number in sorted({number for _, number in partitions}):
+            whole = number in self._shards and set(self._shards[number].logs) == self._expected
+            if whole and number not in self._questions:
+                self._questions.append(number)
+
+    def taken(
+        self, number: int, committed: Mapping[str, int | None], ends: Mapping[str, int]
+    ) -> None:
+        """Take a shard: read its tiers to these ends, then start.
+
+        The order in which the caller asked decides correctness: first the STABLE committed
+        offsets of all its partitions, then the tiers' high watermarks. The other way round, or
+        with the last stable offset for an end, a move of the last owner could be missed.
+
+        Args:
+            number: which shard; nothing happens when it is no longer whole.
+            committed: offset by topic, or None where nothing was ever committed.
+            ends: high watermark by tier.
+        """
+        shard = self._shards.get(number)
+        if shard is None or shard.active or set(shard.logs) != self._expected:
+            return
+        for topic, log in shard.logs.items():
+            base = committed.get(topic)
+            log.committed = base
+            if log.stale:
+                self._out.seek(log, BEGINNING if base is None else base)
+            elif log.watermark.position is None:
+                log.watermark.position = base
+            if topic in ends and ends[topic] > (base or 0):
+                log.target = ends[topic]
+        shard.answered = True
+        self._go_on_taking(shard, 0.0)
+        if not shard.active:
+            for main in self._ladder.mains:
+                self._out.pause(shard.logs[main])
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Own these no longer: their shards stop as a whole, and what was in hand is void."""
@@ -138,29 +136,44 @@ class Engine:
         for number in {number for _, number in partitions}:
             if number in self._shards:
                 self._wipe(self._shards[number])
-        self._starts[:] = [run for run in self._starts if run[0].log.live]
-        self._moves = [move for move in self._moves if move.record.log.live]
-        self._children = [child for child in self._children if child[0].log.live]
+        self._out.forget_dead()
 
     def received(self, messages: Sequence[Message], now: float) -> None:
         """Take in records as they were polled; those of partitions no longer owned are dropped."""
         for (topic, partition), batch in _by_partition(messages):
             log = self._logs.get((topic, partition))
-            if log is not None and log.seek is None:
-                self._receive(log, batch, now)
+            if log is None or log.stale:
+                continue
+            shard = self._shards[partition]
+            if log.delay is not None:
+                shard.receive_tier(log, batch, now)
+                if shard.active:
+                    shard.release_due(log, now)
+                else:
+                    self._go_on_taking(shard, now)
+            elif shard.active:
+                shard.receive_main(log, batch, now)
+            else:
+                shard.early.append((log, batch))
 
-    def ended(self, topic: str, partition: int, offset: int) -> None:
+    def ended(self, topic: str, partition: int, offset: int, now: float) -> None:
         """The consumer has reached the end of a partition, after all that was received of it."""
         log = self._logs.get((topic, partition))
-        if log is None or log.seek is not None:
+        if log is None or log.stale:
             return
         shard = self._shards[partition]
-        if shard.active:
-            log.watermark.ended(offset)
+        if log.delay is not None:
+            log.scanned = max(log.scanned or 0, offset)
+            if log.refetch is None:
+                log.watermark.ended(offset)
+            if not shard.active:
+                self._go_on_taking(shard, now)
+        elif shard.active:
+            self._main_ended(shard, log, offset, now)
         else:
             shard.early.append((log, offset))
 
-    def finished(self, records: Sequence[Record]) -> None:
+    def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
         counts, shards = self.counts, self._shards
         for record in records:
@@ -168,41 +181,52 @@ class Engine:
             if not log.live:
                 continue
             log.load -= 1
-            last = record.last
-            result = record.result
+            last, result = record.last, record.result
+            shard = shards[log.partition]
             if result is None:
                 log.watermark.complete(record.offset)
                 counts[record.job or "", Outcome.SUCCEEDED] += 1
             else:
-                outcome = self._decide(record, result)
+                outcome = self._decider.decide(record, result, shard, now)
                 if result is not RELEASED:
                     counts[record.job or "", outcome] += 1
             if last and record.key is not None:
-                shards[log.partition].free(record.key)
+                shard.run_ended(record, now)
 
     def tick(self, now: float) -> None:
-        """Let time pass: records that came due join their lanes, and flow follows the load."""
+        """Let time pass: what came due takes its place in line, and flow follows the load."""
         for log in self._logs.values():
-            if log.held:
-                self._shards[log.partition].release_due(log, now)
-            if log.paused and log.delay is not None and len(log.held) <= HELD_PER_TIER // 2:
-                self._resume(log)
+            shard = self._shards[log.partition]
+            if log.held and shard.active:
+                shard.release_due(log, now)
+            if log.paused and log.delay is not None and log.holding <= HELD_PER_TIER // 2:
+                self._out.resume(log)
+        for shard in self._shards.values():
+            if shard.delayed:
+                shard.tick(now)
+            elif shard.answered and not shard.active:
+                self._go_on_taking(shard, now)
         self._regulate_main(now)
 
     # -- commands ----------------------------------------------------------------------------
 
+    def take_questions(self) -> list[int]:
+        """Return the shards that are whole and want ``taken``."""
+        questions, self._questions = self._questions, []
+        return questions
+
     def take_starts(self) -> list[Run]:
         """Return the runs to hand to the executor; none is returned twice."""
-        starts = self._starts[:]
-        self._starts.clear()
+        starts = self._out.starts[:]
+        self._out.starts.clear()
         return starts
 
     def take_flow(self) -> Flow:
-        """Return what to pause, resume and seek; the caller does it before it polls again."""
-        flow, self._flow = self._flow, Flow()
+        """Return what to seek, pause and resume; the caller does it before it polls again."""
+        flow, self._out.flow = self._out.flow, Flow()
         for topic, number, _ in flow.seek:
             if (topic, number) in self._logs:
-                self._logs[topic, number].seek = None
+                self._logs[topic, number].stale = False
         return flow
 
     def cycle(self) -> Cycle | None:
@@ -212,8 +236,8 @@ class Engine:
         produces names an offset of each partition it moves from, even one that stands still: an
         empty list of offsets fences nobody.
         """
-        moves, self._moves = self._moves, []
-        children, self._children = self._children, []
+        moves, self._out.moves = self._out.moves, []
+        children, self._out.children = self._out.children, []
         sources = {m.record.log for m in moves} | {record.log for record, _ in children}
         offsets: dict[Partition, int] = {}
         for partition, log in self._logs.items():
@@ -232,8 +256,8 @@ class Engine:
 
     def aborted(self, cycle: Cycle) -> None:
         """The broker has nothing of the cycle: what still holds goes with the next one."""
-        self._moves = [m for m in cycle.moves if m.record.log.live] + self._moves
-        self._children = [c for c in cycle.children if c[0].log.live] + self._children
+        self._out.moves[:0] = [m for m in cycle.moves if m.record.log.live]
+        self._out.children[:0] = [c for c in cycle.children if c[0].log.live]
 
     # -- state -------------------------------------------------------------------------------
 
@@ -245,12 +269,26 @@ class Engine:
     @property
     def held(self) -> int:
         """Records of tiers in memory that are not due."""
-        return sum(len(log.held) for log in self._logs.values())
+        return sum(log.holding for log in self._logs.values())
+
+    @property
+    def parked_keys(self) -> int:
+        """Keys with a job in a tier, in the shards that are owned."""
+        lanes = (
+            lane for s in self._shards.values() for by in s.lanes.values() for lane in by.values()
+        )
+        return sum(1 for lane in lanes if getattr(lane, "order", None))
 
     @property
     def moves_wait(self) -> bool:
         """Whether records wait to be written: they should not wait for the next plain commit."""
-        return bool(self._moves or self._children)
+        return bool(self._out.moves or self._out.children)
+
+    @property
+    def last_move(self) -> Move | None:
+        """The move decided last, as a sample for the log; asking forgets it."""
+        move, self._out.last_move = self._out.last_move, None
+        return move
 
     @property
     def full(self) -> bool:
@@ -269,117 +307,72 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _activate(self, number: int) -> None:
-        shard = self._shards.get(number)
-        if shard is None or shard.active or set(shard.logs) != self._expected:
+    def _go_on_taking(self, shard: Shard, now: float) -> None:
+        """Start a shard once all of its tiers are read to the ends that were asked for."""
+        for log in shard.logs.values():
+            if log.target is not None and (log.scanned or 0) < log.target:
+                return
+        if any(log.stale for log in shard.logs.values()):
             return
-        shard.active = True
+        for log in shard.logs.values():
+            log.target = None
+            if log.refetch is not None:
+                self._out.seek(log, log.refetch)
+                log.refetch = None
+            if log.delay is None:
+                self._out.resume(log)
+        shard.start(now)
         early, shard.early = shard.early, []
         for log, what in early:
             if isinstance(what, int):
-                log.watermark.ended(what)
+                self._main_ended(shard, log, what, now)
             else:
-                # Nothing of a tier is due at 0: the next tick judges it by the real time.
-                self._receive(log, what, 0.0)
+                shard.receive_main(log, what, now)
 
-    def _receive(self, log: Log, batch: Sequence[Message], now: float) -> None:
-        shard = self._shards[log.partition]
-        if not shard.active:
-            shard.early.append((log, batch))
-        elif log.delay is None:
-            shard.receive_main(log, batch)
-        else:
-            shard.receive_tier(log, batch)
-            shard.release_due(log, now)
-            if len(log.held) >= HELD_PER_TIER and not log.paused:
-                self._pause(log)
+    def _main_ended(self, shard: Shard, log: Log, offset: int, now: float) -> None:
+        log.watermark.ended(offset)
+        log.at_end = True
+        if shard.for_main:
+            shard.main_advanced(now)
 
     def _wipe(self, shard: Shard) -> None:
         """Nothing in hand may start or be committed; what is still owned is read again."""
         shard.wipe()
+        if shard.number in self._questions:
+            self._questions.remove(shard.number)
         for topic, old in list(shard.logs.items()):
             old.live = False
             fresh = Log(topic, old.partition, old.delay, old.rung)
-            fresh.committed = old.committed
-            again = old.watermark.advance()
-            if again is not None:
-                fresh.seek = again
-                self._flow.seek.append((topic, old.partition, again))
-            if old.paused:
-                self._flow.resume.append((topic, old.partition))
+            fresh.stale, fresh.paused = True, old.paused
+            self._out.resume(fresh)
             shard.logs[topic] = self._logs[topic, old.partition] = fresh
         if not shard.logs:
             del self._shards[shard.number]
 
-    def _pause(self, log: Log) -> None:
-        log.paused = True
-        self._flow.pause.append((log.topic, log.partition))
-
-    def _resume(self, log: Log) -> None:
-        log.paused = False
-        self._flow.resume.append((log.topic, log.partition))
-
     def _regulate_main(self, now: float) -> None:
-        """Pause main only after a while of being full; the caller bridges shorter ones."""
+        """Pause main only after a while of being full; the caller bridges shorter ones.
+
+        A main partition that a tier's record waits for is never paused: its turn would not come.
+        """
         mains = [log for log in self._logs.values() if log.delay is None]
+        needed = {topic for s in self._shards.values() for topic, _ in s.for_main}
         if not self.full:
             self._full_since = None
-            if self.load <= self._capacity // 2:
-                for log in mains:
-                    if log.paused:
-                        self._resume(log)
         elif self._full_since is None or self._full_since > now:
             self._full_since = now
-        elif now - self._full_since > FULL_BEFORE_PAUSE:
-            for log in mains:
-                if not log.paused:
-                    self._pause(log)
-
-    def _decide(self, record: Record, result: Result) -> Outcome:
-        match result:
-            case Succeeded(children):
-                self._children += [(record, child) for child in children]
-                record.log.watermark.complete(record.offset)
-                return Outcome.SUCCEEDED
-            case Discarded():
-                record.log.watermark.complete(record.offset)
-                return Outcome.DISCARDED
-            case Released():
-                self._shards[record.log.partition].put_back(record)
-                return Outcome.RELEASED
-            case Rejected(failure, reason):
-                return self._bury(record, failure, reason)
-            case Failed():
-                return self._retry(record, result)
-            case _:
-                assert_never(result)
-
-    def _retry(self, record: Record, failed: Failed) -> Outcome:
-        before = self._delivery(record)
-        tier = next_tier(before.rung, failed.retry_after, self._ladder.writes)
-        if tier is None:
-            return self._bury(record, failed.failure, failed.final)
-        after = replace(before, attempts=before.attempts + 1, rung=before.rung + 1)
-        topic = self._ladder.topics.tier(self._ladder.writes[tier])
-        self._move(record, Move(record, topic, after, failed.reason, failed.failure))
-        return Outcome.RETRIED
-
-    def _bury(self, record: Record, failure: Failure, reason: Reason) -> Outcome:
-        before = self._delivery(record)
-        after = replace(before, attempts=before.attempts + 1)
-        self._move(record, Move(record, self._ladder.topics.dlq, after, reason, failure))
-        return Outcome.DEAD
-
-    def _move(self, record: Record, move: Move) -> None:
-        self._moves.append(move)
-        self.last_move = move
-        record.log.watermark.complete(record.offset)
-
-    def _delivery(self, record: Record) -> Delivery:
-        if record.delivery is not None:
-            return record.delivery
-        origin = Origin(self._topic_id, record.log.partition, record.offset)
-        return Delivery(attempts=0, rung=0, origin=origin)
+        full_for = 0.0 if self._full_since is None else now - self._full_since
+        room = self.load <= self._capacity // 2
+        for log in mains:
+            if not self._shards[log.partition].active:
+                continue
+            if room or log.topic in needed:
+                self._out.resume(log)
+            elif full_for > FULL_BEFORE_PAUSE:
+                self._out.pause(log)
+        if full_for > FULL_BEFORE_PAUSE and (now >= self._next_survey or now < full_for):
+            self._next_survey = now + FULL_BEFORE_PAUSE
+            for shard in self._shards.values():
+                shard.move_followers(HEAD_PATIENCE, now)
 
 
 def _by_partition(

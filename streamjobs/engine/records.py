@@ -24,7 +24,7 @@ class Message(Protocol):
 
 
 class Log:
-    """One owned partition of the queue: main, or a retry tier.
+    """One owned partition of the queue: a main topic's, or a retry tier's.
 
     Attributes:
         topic, partition: which.
@@ -32,27 +32,33 @@ class Log:
         rung: what a record's place here implies, when it does not say itself.
         load: its records that are running, ready or waiting in a lane; held ones apart.
         live: whether this assignment still holds; what belongs to a dead log is dropped.
-        seek: the offset to read again from, when records in hand had to be given up; until the
-            consumer was told, whatever still arrives is dropped.
-        held: of a tier, records that are not due, as (due, record), earliest first.
+        stale: whether what arrives has to be dropped until the consumer was told to seek.
+        committed: the offset committed last.
+        held: of a tier, records that are not due, as (due, record), in log order.
+        holding: how many of those have not been taken out of turn.
+        target: while the shard is rebuilt: the end up to which a tier has to be read, else None.
+        scanned: while the shard is rebuilt: up to where it was read.
+        at_end: whether an end-of-partition event came after the last record.
+        refetch: the first offset that was scanned and not held, or None.
         paused: whether the consumer was told to fetch no more of it.
     """
 
     __slots__ = (
-        "committed", "delay", "held", "live", "load", "partition", "paused", "rung", "seek",
-        "topic", "watermark",
+        "at_end", "committed", "delay", "held", "holding", "live", "load", "partition", "paused",
+        "refetch", "rung", "scanned", "stale", "target", "topic", "watermark",
     )  # fmt: skip
 
     def __init__(self, topic: str, partition: int, delay: float | None, rung: int) -> None:
         self.topic, self.partition = topic, partition
         self.delay, self.rung = delay, rung
-        self.live = True
-        self.load = 0
-        self.seek: int | None = None
+        self.live, self.stale, self.paused, self.at_end = True, False, False, False
+        self.load = self.holding = 0
         self.watermark = Watermark()
         self.committed: int | None = None
         self.held: deque[tuple[float, Record]] = deque()
-        self.paused = False
+        self.target: int | None = None
+        self.scanned: int | None = None
+        self.refetch: int | None = None
 
 
 class Record:
@@ -61,15 +67,20 @@ class Record:
     Attributes:
         log: where it came from.
         offset: its offset there.
-        key: its ordering key, or None.
+        key: the key of its lane, or None when it has no order.
         message: the client's record; bytes are taken from it where the job runs.
-        delivery: its state when it came from a tier; None from main, whose headers do not count.
+        delivery: its state when it came from a tier or was tried here; None for a fresh one from
+            main, whose headers do not count.
+        place: its place in its lane's order: its offset in the main topic.
+        held: whether it is in its tier's buffer.
         last: whether it is the last of its run, so that its end frees the lane.
         result: set by the executor; None is success.
         job: the job's name once it was decoded.
     """
 
-    __slots__ = ("delivery", "job", "key", "last", "log", "message", "offset", "result")
+    __slots__ = (
+        "delivery", "held", "job", "key", "last", "log", "message", "offset", "place", "result",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,16 +92,11 @@ class Record:
     ) -> None:
         self.log, self.offset, self.key, self.message = log, offset, key, message
         self.delivery = delivery
+        self.place = offset
+        self.held = False
         self.last = True
         self.result: Result | None = None
         self.job: str | None = None
-
-    @property
-    def origin(self) -> int:
-        """Its place in its key's order: its offset in the main topic."""
-        if self.delivery is None:
-            return self.offset
-        return self.delivery.origin.offset if self.delivery.origin else 0
 
     @property
     def attempts(self) -> int:
@@ -112,7 +118,7 @@ class Move:
         topic: a retry tier, or the DLQ; the partition stays the same.
         delivery: the state it arrives with.
         reason: why it is there.
-        failure: what went wrong.
+        failure: what went wrong, if anything did.
     """
 
     record: Record

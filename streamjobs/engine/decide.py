@@ -1,0 +1,83 @@
+"""From a result to an outcome: the one place where it is decided what becomes of a job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from streamjobs.engine.ladder import Ladder, Ordering
+from streamjobs.engine.outbox import Outbox
+from streamjobs.engine.records import Move, Record
+from streamjobs.engine.results import (
+    Discarded,
+    Failed,
+    Outcome,
+    Rejected,
+    Released,
+    Result,
+    Succeeded,
+)
+from streamjobs.engine.shard import Shard
+from streamjobs.headers import Delivery, Failure, Reason
+
+
+class Decider:
+    """Turns results into outcomes for one queue.
+
+    Args:
+        ladder: the queue's topics and policy.
+        out: where decisions go.
+    """
+
+    def __init__(self, ladder: Ladder, out: Outbox) -> None:
+        self._ladder, self._out = ladder, out
+
+    def decide(self, record: Record, result: Result, shard: Shard, now: float) -> Outcome:
+        """Act on what an attempt came to: complete, move or put back its record."""
+        match result:
+            case Succeeded(children):
+                self._out.children += [(record, child) for child in children]
+                record.log.watermark.complete(record.offset)
+                return Outcome.SUCCEEDED
+            case Discarded():
+                record.log.watermark.complete(record.offset)
+                return Outcome.DISCARDED
+            case Released():
+                shard.put_back(record)
+                return Outcome.RELEASED
+            case Rejected(failure, reason):
+                return self._bury(record, shard.delivery(record), failure, reason)
+            case Failed():
+                return self._retry(record, result, shard, now)
+            case _:
+                assert_never(result)
+
+    def _retry(self, record: Record, failed: Failed, shard: Shard, now: float) -> Outcome:
+        before = shard.delivery(record)
+        tried = replace(before, attempts=before.attempts + 1, waiting=False)
+        if tried.attempts <= self._ladder.immediate and failed.retry_after is None:
+            record.delivery = tried
+            shard.again(record, 0.0, now)
+            return Outcome.RETRIED
+        delay = self._ladder.retry(before.rung, failed.retry_after)
+        if delay is None:
+            return self._bury(record, before, failed.failure, failed.final)
+        after = replace(tried, rung=before.rung + 1)
+        if self._ladder.ordering is Ordering.PARTITION:
+            # The whole line waits where it stands; its state is in memory only.
+            record.delivery = after
+            shard.again(record, delay, now)
+            return Outcome.RETRIED
+        shard.failed(record, delay, now)
+        topic = self._ladder.topics.tier(delay)
+        self._move(Move(record, topic, after, failed.reason, failed.failure))
+        return Outcome.RETRIED
+
+    def _bury(self, record: Record, before: Delivery, failure: Failure, reason: Reason) -> Outcome:
+        after = replace(before, attempts=before.attempts + 1, waiting=False)
+        self._move(Move(record, self._ladder.topics.dlq, after, reason, failure))
+        return Outcome.DEAD
+
+    def _move(self, move: Move) -> None:
+        self._out.last_move = move
+        self._out.move(move)

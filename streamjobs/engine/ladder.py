@@ -1,0 +1,68 @@
+"""A queue's topics as they are: what is read, what the policy writes to, and who comes first."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from streamjobs.headers import Origin
+from streamjobs.retry import next_tier
+from streamjobs.topics import QueueTopics
+
+# Origins of a topic that was deleted and made again come before all of its successor's.
+BEFORE_ALL = -(2**63)
+
+
+class Ordering(StrEnum):
+    """What order a queue keeps: per key, none, or one line for a whole partition."""
+
+    KEY = "key"
+    NONE = "none"
+    PARTITION = "partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The topics of a queue, and its policy.
+
+    Attributes:
+        topics: the queue's names.
+        mains: its main topics, the most urgent priority first.
+        reads: every retry tier that exists, name to delay in seconds, ascending.
+        writes: the delays of the policy that have a topic, in seconds, ascending.
+        topic_ids: of the main topics; a broker that tells none leaves them out, and names serve.
+        immediate: how many tries a failed job gets at once, before it uses a rung.
+        ordering: what order is kept.
+    """
+
+    topics: QueueTopics
+    mains: tuple[str, ...]
+    reads: Mapping[str, float]
+    writes: tuple[float, ...]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+    immediate: int = 0
+    ordering: Ordering = Ordering.KEY
+
+    def identity(self, main: str) -> str:
+        """What a main topic is called in origins."""
+        return self.topic_ids.get(main) or main
+
+    def main_of(self, origin: Origin) -> tuple[str, int]:
+        """The main topic whose lanes a record belongs to, and its place in their order."""
+        for main in self.mains:
+            if self.identity(main) == origin.topic_id:
+                return main, origin.offset
+        return self.mains[0], BEFORE_ALL + origin.offset
+
+    def retry(self, rung: int, retry_after: float | None) -> float | None:
+        """The delay of a failed job's next wait in seconds, or None when its ladder is used up."""
+        tier = next_tier(rung, retry_after, self.writes)
+        return None if tier is None else self.writes[tier]
+
+    def wait(self, seconds: float) -> float | None:
+        """The shortest delay that is at least ``seconds``, else the longest; None without tiers."""
+        if not self.writes:
+            return None
+        return self.writes[min(bisect_left(self.writes, seconds), len(self.writes) - 1)]

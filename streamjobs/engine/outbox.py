@@ -1,0 +1,67 @@
+"""What was decided and is not carried out: where all parts of the engine put their decisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamjobs.engine.records import Log, Move, Record, Run
+
+Partition = tuple[str, int]
+# Where to read from when nothing was ever committed; librdkafka's OFFSET_BEGINNING.
+BEGINNING = -2
+
+
+@dataclass(slots=True)
+class Flow:
+    """What the consumer has to be told, in this order: seek, pause, resume."""
+
+    seek: list[tuple[str, int, int]] = field(default_factory=list)
+    pause: list[Partition] = field(default_factory=list)
+    resume: list[Partition] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Decisions that wait: runs to start, records to move, children to enqueue, flow.
+
+    Attributes:
+        children: each with the record whose success brings it about.
+        seconds_each: a job's mean duration in lanes that have something in a tier, in seconds.
+        last_move: the move decided last, as a sample for the log.
+    """
+
+    starts: list[Run] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+    children: list[tuple[Record, Any]] = field(default_factory=list)
+    flow: Flow = field(default_factory=Flow)
+    seconds_each: float = 0.001
+    last_move: Move | None = None
+
+    def move(self, move: Move) -> None:
+        """Write a record onward and complete it where it came from, in one transaction."""
+        self.moves.append(move)
+        move.record.log.watermark.complete(move.record.offset)
+
+    def pause(self, log: Log) -> None:
+        """Have no more fetched of a partition."""
+        if not log.paused:
+            log.paused = True
+            self.flow.pause.append((log.topic, log.partition))
+
+    def resume(self, log: Log) -> None:
+        """Have a partition fetched again."""
+        if log.paused:
+            log.paused = False
+            self.flow.resume.append((log.topic, log.partition))
+
+    def seek(self, log: Log, offset: int) -> None:
+        """Have a partition read again from ``offset``; what arrives before that is dropped."""
+        log.stale = True
+        self.flow.seek.append((log.topic, log.partition, offset))
+
+    def forget_dead(self) -> None:
+        """Drop what belongs to assignments that are over."""
+        self.starts[:] = [run for run in self.starts if run[0].log.live]
+        self.moves[:] = [move for move in self.moves if move.record.log.live]
+        self.children[:] = [child for child in self.children if child[0].log.live]
