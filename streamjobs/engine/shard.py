@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from streamjobs.engine.records import Log, Message, Record, Run
-from streamjobs.headers import read_delivery
+from streamjobs.headers import headers_of, read_delivery
 
 _by_origin = attrgetter("origin")
 
@@ -68,7 +68,7 @@ class Shard:
         log.watermark.received(offsets)
         delay = log.delay or 0.0
         for message, offset in zip(batch, offsets, strict=True):
-            delivery = read_delivery(message.headers(), rung=log.rung)
+            delivery = read_delivery(headers_of(message), rung=log.rung)
             due = message.timestamp()[1] / 1000 + delay
             log.held.append((due, Record(log, offset, message.key(), message, delivery)))
 
