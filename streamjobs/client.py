@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
@@ -27,17 +27,17 @@ CLOSE_TIMEOUT = 35.0
 RECORD_OVERHEAD = 96
 
 
-class _ByArguments(Enum):
+class ByArguments(Enum):
     """Says that a call's key is what its job makes of the arguments."""
 
     BY_ARGUMENTS = 0
 
 
-BY_ARGUMENTS: Final = _ByArguments.BY_ARGUMENTS
+BY_ARGUMENTS: Final = ByArguments.BY_ARGUMENTS
 Row = Mapping[str, Any]
 OnReject = Callable[[int, Row, InvalidArguments], object]
 RowKey = Callable[[Row], str | None]
-KeyChoice = str | None | _ByArguments
+KeyChoice = str | None | ByArguments
 
 
 @dataclass(slots=True, eq=False)
@@ -340,13 +340,14 @@ class Client:
         rejected: list[int],
         key: RowKey | None,
     ) -> Iterator[Outgoing]:
-        name, check = call.definition.name, call.encoder.check
+        definition, encoder = call.definition, call.encoder
+        name, check = definition.name, encoder.check
         for index, row in enumerate(rows):
             try:
                 _require_mapping(name, row)
                 args = check(row, lax=True)
                 chosen = call.key if key is None else key(row)
-                record = self.outgoing(replace(call, args=args, key=chosen))
+                record = self.outgoing(Call(definition, encoder, args, call.id, chosen))
             except (InvalidArguments, _TooLarge) as error:
                 if on_reject is None:
                     raise

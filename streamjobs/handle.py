@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 from uuid import UUID
 
-from streamjobs.client import BY_ARGUMENTS, Call, Client, JobRef, KeyChoice
+from streamjobs.client import BY_ARGUMENTS, ByArguments, Call, Client, JobRef, KeyChoice
 from streamjobs.codec import Encoder
 from streamjobs.context import Context
 from streamjobs.errors import InvalidArguments
 from streamjobs.job import JobDefinition
-from streamjobs.keys import key_text
+from streamjobs.keys import Key, key_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class Enqueuer(Generic[P]):
     def options(
         self,
         *,
-        key: str | int | UUID | object | None = BY_ARGUMENTS,
+        key: Key | ByArguments = BY_ARGUMENTS,
         id: str | UUID | None = None,  # noqa: A002 - the envelope's word
     ) -> Enqueuer[P]:
         """Return the same job with options for one call.

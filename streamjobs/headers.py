@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import methodcaller
+from typing import Any
 
 ATTEMPT = "sj-attempt"
 RUNG = "sj-rung"
@@ -26,6 +28,8 @@ MAX_HEADERS = 100
 MAX_OFFSET = 2**63 - 1
 
 Headers = Sequence[tuple[str, bytes | None]]
+
+_call_headers = methodcaller("headers")
 
 
 class Reason(StrEnum):
@@ -81,6 +85,20 @@ class Failure:
     type: str
     message: str
     trace: str
+
+
+def headers_of(message: Any) -> Headers:
+    """Return a message's headers, none where the client cannot read them.
+
+    Anybody may write a header whose name is not UTF-8. For such a message confluent-kafka (2.16)
+    returns a broken list and leaves an exception set besides. The interpreter notices that in
+    most calls, and in specialised ones, so in hot loops, it does not: the process then crashes, or
+    something else raises. ``methodcaller`` always looks.
+    """
+    try:
+        return tuple(_call_headers(message) or ())
+    except SystemError:
+        return ()
 
 
 def read_delivery(headers: Headers | None, *, rung: int) -> Delivery:

@@ -15,6 +15,7 @@ from streamjobs.errors import DefinitionError, InvalidArguments
 from streamjobs.job import Parameter
 
 KeyRule = Callable[[Mapping[str, Any]], str | None]
+Key = str | int | UUID | date | Enum | None
 KEY_TYPES = "str, int, bool, UUID, date, an Enum or a Literal of strings"
 
 

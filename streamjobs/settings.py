@@ -147,8 +147,8 @@ class Settings(BaseModel):
     @field_validator("app")
     @classmethod
     def _app(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\w.]+:[\w.]+", value):
-            raise ValueError(f"{value!r} is not of the form module:app")
+        if value is not None and not re.fullmatch(r"[\w.]+(:[\w.]+)?", value):
+            raise ValueError(f"{value!r} is not of the form module:app, nor a module with one App")
         return value
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:

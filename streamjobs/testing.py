@@ -31,7 +31,7 @@ _PROTOCOLS: tuple[GroupProtocol, ...] = get_args(GroupProtocol)
 @pytest.fixture(scope="session")
 def kafka_broker() -> Iterator[Broker]:
     """One Apache Kafka node, shared by the whole run: use ``app_name`` to keep out of the way."""
-    _need_kafka(nodes=1)
+    need_kafka(nodes=1)
     with start_broker("kafka") as broker:
         yield broker
 
@@ -39,7 +39,7 @@ def kafka_broker() -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def kafka_cluster() -> Iterator[Broker]:
     """Three Apache Kafka nodes, which a test may ``kill``, ``stop`` and ``start``."""
-    _need_kafka(nodes=3)
+    need_kafka(nodes=3)
     with start_broker("kafka", nodes=3) as broker:
         yield broker
 
@@ -91,8 +91,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("group_protocol", protocols, indirect=True)
 
 
-def _need_kafka(*, nodes: int) -> None:
-    """Skip without a way to Apache Kafka; fail instead where nobody would see the skip."""
+def need_kafka(*, nodes: int = 1) -> None:
+    """Skip the test without a way to Apache Kafka; with ``CI=true``, fail it.
+
+    Args:
+        nodes: 1, or 3: then they have to be processes of our own.
+    """
     reason = why_no_kafka(nodes)
     if reason is None:
         return

@@ -41,14 +41,21 @@ def plan_command(loader: AppLoader, as_json: bool) -> None:
 
 
 @topics.command("apply")
+@click.option(
+    "--session-timeout",
+    type=click.FloatRange(min=0.001),
+    metavar="SECONDS",
+    help="Set how long workers may be silent under KIP-848; the broker keeps it for each group.",
+)
 @json_option
 @click.pass_context
-def apply_command(ctx: click.Context, as_json: bool) -> None:
+def apply_command(ctx: click.Context, session_timeout: float | None, as_json: bool) -> None:
     """Create missing topics and mend settings; asks nothing, and may run any number of times.
 
     Exits 1 when something is left that it cannot mend, such as another number of partitions.
     """
     from streamjobs.kafka.admin import Admin
+    from streamjobs.topics import QueueTopics
 
     app = ctx.obj.load()
     connect(app.settings)
@@ -57,6 +64,9 @@ def apply_command(ctx: click.Context, as_json: bool) -> None:
         plan = admin.plan(specs)
         admin.apply(plan)
         left = admin.plan(specs)
+        if session_timeout is not None:
+            groups = [QueueTopics(app.prefix, queue).group for queue in app.registry.queues]
+            admin.set_session_timeout(groups, round(session_timeout * 1000))
     if as_json:
         write_json({"done": _steps_json(plan), **_plan_json(left)})
     else:
@@ -64,6 +74,8 @@ def apply_command(ctx: click.Context, as_json: bool) -> None:
             say(f"done: {step}")
         if not plan.steps:
             say(f"nothing to do: the topics of {app.prefix} are as they must be")
+        if session_timeout is not None:
+            say(f"done: session timeout of {len(groups)} groups is {session_timeout:g} s")
     for problem in left.problems:
         complain(f"Error: {problem}")
     if left.problems:

@@ -14,7 +14,7 @@ from streamjobs.codec.arguments import Arguments
 from streamjobs.codec.forms import Unfit
 from streamjobs.codec.jsonable import jsonable
 from streamjobs.codec.layout import OPTIONS, TIME, TIME_SIZE
-from streamjobs.codec.limits import BadBytes
+from streamjobs.codec.limits import BadBytes, Walk, walk_all
 from streamjobs.codec.resolve import Resolution, args_of
 from streamjobs.codec.schema import JobSchema, job_schema
 from streamjobs.codec.store import (
@@ -58,6 +58,7 @@ class _Route:
         writer: the schema.
         match: the writer's, if its records may take the short cut.
         body: the writer's.
+        walk: the writer's.
         definition: the job, if this release has it.
         arguments: the job's checks.
         as_read: what fastavro reads is what the handler takes.
@@ -67,6 +68,7 @@ class _Route:
     writer: Writer
     match: Callable[[bytes, int], re.Match[bytes] | None] | None = None
     body: Any = None
+    walk: Walk | None = None
     definition: JobDefinition | None = None
     arguments: Arguments | None = None
     as_read: bool = False
@@ -106,6 +108,8 @@ class Decoder:
         stream = BytesIO(value)
         stream.seek(match.end() - TIME_SIZE - 1)
         try:
+            if route.walk is not None:
+                walk_all(route.walk, value, match.end())
             args = read_datum(stream, route.body, None)
         except Exception as error:
             raise route.writer.unreadable(error) from error
@@ -203,7 +207,7 @@ class Decoder:
         if problems:
             route.refusal = f"job {writer.job!r} was written otherwise: " + "; ".join(problems)
             return
-        route.match, route.body = writer.match, writer.body
+        route.match, route.body, route.walk = writer.match, writer.body, writer.walk
         route.as_read = arguments.plain and writer.same_arguments(schema.json)
 
     def _own_schema(self, definition: JobDefinition) -> tuple[JobSchema, Arguments]:

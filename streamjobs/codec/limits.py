@@ -187,6 +187,8 @@ def walk_all(walk: Walk, data: bytes, at: int) -> None:
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
     """Read a zigzag varint (Avro specification, binary encoding)."""
+    if at < len(data) and (first := data[at]) < 0x80:
+        return (first >> 1) ^ -(first & 1), at + 1
     value = shift = 0
     for byte in data[at : at + _MAX_VARINT]:
         at += 1

@@ -159,7 +159,8 @@ def _datetime() -> Form:
         return (value - _EPOCH) // _MICROSECOND
 
     hint = AwareDatetime
-    return Form(avro, hint, expected, to_wire, same, _iso(expected, datetime), to_default)
+    from_text = _iso(expected, datetime)
+    return Form(avro, hint, expected, to_wire, same, from_text, to_default, plain=True)
 
 
 def _date() -> Form:
@@ -170,7 +171,8 @@ def _date() -> Form:
 
     avro = {"type": "int", "logicalType": "date"}
     convert = _exactly(expected, date)
-    return Form(avro, date, expected, convert, same, _iso(expected, date), to_default)
+    from_text = _iso(expected, date)
+    return Form(avro, date, expected, convert, same, from_text, to_default, plain=True)
 
 
 def _time() -> Form:
@@ -186,7 +188,8 @@ def _time() -> Form:
 
     avro = {"type": "long", "logicalType": "time-micros"}
     hint = Annotated[time, AfterValidator(to_wire)]
-    return Form(avro, hint, expected, to_wire, same, _iso(expected, time), to_default)
+    from_text = _iso(expected, time)
+    return Form(avro, hint, expected, to_wire, same, from_text, to_default, plain=True)
 
 
 def _iso(expected: str, kind: type[datetime | date | time]) -> Callable[[Any], Any]:
@@ -239,7 +242,8 @@ def _micros(value: timedelta) -> int:
 
 def _uuid() -> Form:
     avro = {"type": "string", "logicalType": "uuid"}
-    return Form(avro, UUID, "a UUID", _exactly("a UUID", UUID), same, same, str)
+    convert = _exactly("a UUID", UUID)
+    return Form(avro, UUID, "a UUID", convert, same, same, str, plain=True)
 
 
 _SCALARS: dict[Any, Callable[[], Form]] = {
@@ -292,4 +296,4 @@ def literal(hint: Any, symbols: list[str], name: str) -> Form:
         return value
 
     avro = {"type": "enum", "name": name, "symbols": symbols}
-    return Form(avro, hint, expected, convert, convert, convert, same)
+    return Form(avro, hint, expected, convert, convert, convert, same, plain=True)

@@ -9,11 +9,11 @@ from io import BytesIO
 from typing import Any, cast
 
 from fastavro import parse_schema, schemaless_reader
-from fastavro.schema import SchemaParseException
+from fastavro.schema import SchemaParseException, UnknownType
 
 from streamjobs.codec.ids import is_id
 from streamjobs.codec.layout import body_schema, head_pattern
-from streamjobs.codec.limits import MAX_SCHEMA_TEXT, BadSchema, Limits, is_flat, walk_all
+from streamjobs.codec.limits import MAX_SCHEMA_TEXT, BadSchema, Limits, Walk, is_flat, walk_all
 from streamjobs.codec.resolve import args_of
 from streamjobs.codec.schema import template, without_envelope_types
 from streamjobs.errors import InvalidRecord
@@ -38,9 +38,10 @@ class Writer:
         start: where the Avro datum begins.
         job: the job's name.
         schema: as objects, without the envelope's logical types.
-        match: finds the fixed layout of a job without options; None where the arguments need a
-            walk before fastavro may see them.
+        match: finds the fixed layout of a job without options; None where the envelope is
+            another release's.
         body: the flat record after the id and the name, for fastavro.
+        walk: over the arguments, before fastavro may see them; None where they need none.
 
     Raises:
         InvalidRecord: the schema is no job's, or not to be used.
@@ -50,7 +51,7 @@ class Writer:
         self.prefix, self.start = prefix, len(prefix)
         try:
             schema = _loaded(text)
-            self._walk = Limits(schema).walk
+            self._walk_all = Limits(schema).walk
             self.schema = _job_schema(schema)
             self._whole = parse_schema(self.schema)
         except (ValueError, LookupError, TypeError, SchemaParseException) as error:
@@ -59,9 +60,19 @@ class Writer:
         self.job: str = self.schema["name"].rpartition(".")[2]
         self.match: Callable[[bytes, int], re.Match[bytes] | None] | None = None
         self.body: Any = None
-        if _has_our_envelope(self.schema) and is_flat(args_of(self.schema)["fields"]):
-            self.match = head_pattern(self.job).match
-            self.body = parse_schema(body_schema(self.schema))
+        self.walk: Walk | None = None
+        if _has_our_envelope(self.schema):
+            self._find_short_cut()
+
+    def _find_short_cut(self) -> None:
+        fields = args_of(self.schema)["fields"]
+        try:
+            body = parse_schema(body_schema(self.schema))
+            if not is_flat(fields):
+                self.walk = Limits({**self.schema, "fields": fields}).walk
+        except (BadSchema, SchemaParseException, UnknownType):
+            return  # the arguments use a type of the envelope: rare, and read the long way
+        self.body, self.match = body, head_pattern(self.job).match
 
     def same_arguments(self, own: dict[str, Any]) -> bool:
         """Whether the arguments are written exactly as a job's own schema has them."""
@@ -76,7 +87,7 @@ class Writer:
                 is not that of the schema's job.
         """
         try:
-            walk_all(self._walk, value, self.start)
+            walk_all(self._walk_all, value, self.start)
             stream = BytesIO(value)
             stream.seek(self.start)
             record = read_datum(stream, self._whole, None)

@@ -14,6 +14,8 @@ from streamjobs.demo.rules import DELAYS, NO_ARRIVAL, NO_TAIL_NUMBER, weather_fa
 
 QUEUE = "flights"
 
+_ID_HEAD = "f1195201-3000-8000-8000-"
+
 app = App("flights-demo")
 app.queue(QUEUE, partitions=8, retry=Retry(delays=DELAYS))
 
@@ -23,7 +25,12 @@ def job_id(row: int) -> str:
 
     Ids of one's own make enqueueing the same file twice harmless to whatever is idempotent by id.
     """
-    return f"0f11c475-2013-8000-8000-{row:012x}"
+    return f"{_ID_HEAD}{row:012x}"
+
+
+def job_number(job: str) -> int:
+    """Return the number at the end of a job's id."""
+    return int(job[len(_ID_HEAD) :], 16)
 
 
 class WeatherUnavailable(Exception):
@@ -60,10 +67,10 @@ def book_flight(
 ) -> None:
     """Book one flight into the ledger of its aircraft; the rules are in ``demo/rules.py``."""
     book = ledger()
-    started = book.start()
+    started, job = book.start(), job_number(ctx.job_id)
 
     def set_back(outcome: str) -> None:
-        setback = Setback(ctx.job_id, ctx.attempt, row, tail_number, leg, outcome)
+        setback = Setback(job, ctx.attempt, tail_number, leg, outcome)
         book.set_back(setback, started)
 
     if tail_number is None:
@@ -77,10 +84,7 @@ def book_flight(
         raise WeatherUnavailable(
             f"{carrier} {number} from {origin}: the weather service of {destination} is down"
         )
-    book.book(
-        Booking(ctx.job_id, row, tail_number, leg, distance, air_time, delay, ctx.attempt),
-        started,
-    )
+    book.book(Booking(job, tail_number, leg, distance, air_time, delay), started)
 
 
 def call(flight: Flight) -> Call:

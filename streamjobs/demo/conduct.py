@@ -36,7 +36,7 @@ _PROGRAM = (sys.executable, "-m", "streamjobs.cli.main", "-A", "streamjobs.demo.
 _WORKER = ("worker", "--queue", QUEUE, "--drain", "--json", "--log-level", "warning")
 _COMMAND = (*_PROGRAM, *_WORKER, "--concurrency", str(CONCURRENCY))
 _STEP = 1_000  # jobs between looks at the worker while enqueueing
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 
 
 @dataclass

@@ -69,7 +69,8 @@ class Screen:
         """Print the table and the verdict."""
         if self._quiet:
             return
-        table = Table(title=f"{run.enqueued:,} flights as jobs ({run.engine} broker)")
+        click.echo(f"\n{run.enqueued:,} flights as jobs ({run.engine} broker)")
+        table = Table()
         table.add_column("")
         table.add_column("jobs", justify="right")
         for name, value in (

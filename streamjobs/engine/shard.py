@@ -15,7 +15,7 @@ from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.lane import RUN_LENGTH, Lane, Parked, by_place
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.records import Log, Message, Move, Record
-from streamjobs.headers import Delivery, Failure, Origin, Reason, read_delivery
+from streamjobs.headers import Delivery, Failure, Origin, Reason, headers_of, read_delivery
 
 # Records of a tier held in memory until due; only above it is the partition paused, since a pause
 # throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
@@ -46,8 +46,8 @@ class Shard:
     """
 
     __slots__ = (
-        "_ladder", "_out", "active", "answered", "delayed", "early", "for_main", "lanes", "logs", "number",
-        "waiting",
+        "_ladder", "_out", "active", "answered", "delayed", "early", "for_main", "lanes", "logs",
+        "number", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ladder: Ladder, out: Outbox) -> None:
@@ -104,7 +104,7 @@ class Shard:
                 elif isinstance(lane, list):
                     lane.append(record)
                 else:
-                    self._line_up(log.topic, lane, record, now)
+                    self._line_up(lane, record, now)
         if self.for_main:
             self.main_advanced(now)
 
@@ -117,7 +117,7 @@ class Shard:
         received: list[int] = []
         for message in batch:
             offset: int = message.offset()  # type: ignore[assignment]
-            delivery = read_delivery(message.headers(), rung=log.rung)
+            delivery = read_delivery(headers_of(message), rung=log.rung)
             due = message.timestamp()[1] / 1000 + (log.delay or 0.0)
             hold = log.target is None or (log.refetch is None and log.holding < HELD_PER_TIER)
             if hold:
@@ -216,7 +216,7 @@ class Shard:
             lane = self._lane(main, record.key, now)
             if record.place in lane.parked:
                 lane.unpark(record.place)
-            self._line_up(main, lane, record, now)
+            self._line_up(lane, record, now)
             self._advance(main, lane, now)
 
     def tick(self, now: float) -> None:
@@ -245,19 +245,19 @@ class Shard:
 
     # -- rule 2: in memory, or moved ---------------------------------------------------------
 
-    def _line_up(self, main: str, lane: Lane, record: Record, now: float) -> None:
+    def _line_up(self, lane: Lane, record: Record, now: float) -> None:
         """Keep a record in memory when the line moves soon and there is room, else move it."""
         if record.place in lane.parked:
             # An older copy of a job that is in a tier: this one is complete.
             record.log.load -= 1
             record.log.watermark.complete(record.offset)
-        elif lane.near(record.place, now) and self._room(main, lane, record, now):
+        elif lane.near(record.place, now) and self._room(lane, record, now):
             lane.wait(record)
             self.waiting += 1
         else:
-            self._park(main, lane, record, now)
+            self._park(lane, record, now)
 
-    def _room(self, main: str, lane: Lane, record: Record, now: float) -> bool:
+    def _room(self, lane: Lane, record: Record, now: float) -> bool:
         if not lane.waiting:
             return True
         if len(lane.waiting) < LANE_CAP and self.waiting < SHARD_CAP:
@@ -266,10 +266,10 @@ class Shard:
             return False
         evicted = lane.waiting.pop()
         self.waiting -= 1
-        self._park(main, lane, evicted, now)
+        self._park(lane, evicted, now)
         return True
 
-    def _park(self, main: str, lane: Lane, record: Record, now: float) -> None:
+    def _park(self, lane: Lane, record: Record, now: float) -> None:
         """Move a record to a tier in which it will come due about when its turn comes."""
         ready = lane.ready_at(record.place, now, self._out.seconds_each)
         delay = self._ladder.wait(ready - now)
@@ -346,7 +346,7 @@ class Shard:
                 seconds = max(0.0, now - lane.since) / lane.handed
                 self._out.seconds_each += (seconds - self._out.seconds_each) * SMOOTHING
             self._advance(main, lane, now)
-            self._make_way(main, lane, now)
+            self._make_way(lane, now)
         elif not lane:
             del lanes[record.key]
         else:
@@ -406,7 +406,7 @@ class Shard:
         lane.running, lane.since, lane.handed = True, now, len(run)
         self._out.starts.append(run)
 
-    def _make_way(self, main: str, lane: Lane, now: float) -> None:
+    def _make_way(self, lane: Lane, now: float) -> None:
         """After a run: when the line will not move soon, those that wait in memory are moved."""
         if lane.running or not lane.waiting or not lane.order:
             return
@@ -415,7 +415,7 @@ class Shard:
         records, lane.waiting = lane.waiting, []
         self.waiting -= len(records)
         for record in records:
-            self._line_up(main, lane, record, now)
+            self._line_up(lane, record, now)
 
     def move_followers(self, patience: float, now: float) -> None:
         """Memory is full: move the followers of heads that have run for over ``patience``."""
@@ -426,4 +426,4 @@ class Shard:
                     surplus, lane.waiting = lane.waiting, []
                     self.waiting -= len(surplus)
                     for record in surplus:
-                        self._park(main, lane, record, now)
+                        self._park(lane, record, now)

@@ -143,6 +143,25 @@ class Admin:
         self._alter([step for step in plan.steps if isinstance(step, Alter)])
         self._wait_until_visible({step.topic for step in created})
 
+    def set_session_timeout(self, groups: Iterable[str], milliseconds: int) -> None:
+        """Set how long KIP-848 members may be silent: a setting of the group, on the broker.
+
+        Raises:
+            TopicsError: the broker refuses; it allows 45 to 60 s unless it is configured otherwise.
+        """
+        self._refuse_embedded()
+        timeout = ConfigEntry(
+            "consumer.session.timeout.ms",
+            str(milliseconds),
+            incremental_operation=AlterConfigOpType.SET,
+        )
+        resources = [
+            ConfigResource(ResourceType.GROUP, group, incremental_configs=[timeout])
+            for group in groups
+        ]
+        futures = self._client.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT)
+        self._carry_out({r.name: f for r, f in futures.items()}, "set the session timeout of group")
+
     def watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, Watermarks]:
         """Return first and end offset of each partition.
 

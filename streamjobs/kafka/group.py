@@ -5,11 +5,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.config import consumer_config
@@ -21,6 +28,8 @@ logger = logging.getLogger("streamjobs.kafka")
 Partition = tuple[str, int]
 # consume(n, 0) returns what is prefetched, up to n; more makes a turn of the loop long, not fast.
 BATCH = 999
+# Seconds the loop may wait for an answer about a shard; other shards wait with it.
+STABLE_TIMEOUT = 0.5
 
 
 class NotAMember(StreamjobsError):
@@ -70,6 +79,8 @@ class GroupConsumer:
             settings, group, group_protocol=protocol, on_commit=self._on_commit
         )
         self._consumer = Consumer(config)
+        # Reads high watermarks; a member of nothing.
+        self._ends = Consumer(consumer_config(settings, group, isolation_level="read_uncommitted"))
         self._consumer.subscribe(
             list(topics),
             on_assign=lambda _, partitions: on_assigned(_pairs(partitions)),
@@ -97,6 +108,35 @@ class GroupConsumer:
                 if (error := message.error()) is not None:
                     self._event(message, error, polled)
         return polled
+
+    def where_it_stands(
+        self, partitions: Collection[Partition], tiers: Collection[str]
+    ) -> tuple[dict[str, int | None], dict[str, int]] | None:
+        """Ask how far one shard is done and how long its tiers are, in this order.
+
+        The committed offsets have to be stable, and read first: read the other way round, a move
+        that the last owner's transaction was just making visible could be missed. The ends are
+        high watermarks, by a client that reads uncommitted: the last stable offset lags behind.
+
+        Returns:
+            The committed offset by topic (None: nothing was ever committed), and the high
+            watermark by tier; or None when there are no stable offsets yet.
+        """
+        asked = [TopicPartition(*pair) for pair in partitions]
+        try:
+            answer = self._consumer.committed(asked, timeout=STABLE_TIMEOUT)
+            ends = {
+                topic: self._ends.get_watermark_offsets(
+                    TopicPartition(topic, number), timeout=STABLE_TIMEOUT
+                )[1]
+                for topic, number in partitions
+                if topic in tiers
+            }
+        except KafkaException as error:
+            logger.info("group %s: no stable offsets yet: %s", self._group, error.args[0].str())
+            return None
+        committed = {p.topic: None if p.offset == OFFSET_INVALID else p.offset for p in answer}
+        return committed, ends
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch no more of these until resumed; throws away what was prefetched of them."""
@@ -157,6 +197,7 @@ class GroupConsumer:
     def close(self) -> None:
         """Leave the group; ``on_revoked`` is called for what is still owned."""
         self._consumer.close()
+        self._ends.close()
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         refused = error or next((p.error for p in partitions if p.error is not None), None)

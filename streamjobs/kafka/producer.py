@@ -19,9 +19,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from streamjobs.errors import (
     AuthenticationError,
     BrokerUnavailable,
+    ConfigurationError,
     EnqueueError,
+    SchemaUnavailable,
     StreamjobsError,
-    TopicsError,
 )
 from streamjobs.kafka.config import check_properties, producer_config
 from streamjobs.kafka.failures import translate
@@ -38,10 +39,14 @@ _POLL_EVERY = 500
 
 
 def enqueue_error(error: StreamjobsError) -> StreamjobsError:
-    """Return what an enqueue that met ``error`` raises: trouble that may pass is EnqueueError."""
-    if isinstance(error, EnqueueError | AuthenticationError | TopicsError):
+    """Return what an enqueue that met ``error`` raises.
+
+    Trouble that may pass is an EnqueueError; what is configured wrong, or refused, stays itself.
+    """
+    if isinstance(error, EnqueueError | AuthenticationError | ConfigurationError):
         return error
-    return EnqueueError(str(error), retriable=isinstance(error, BrokerUnavailable))
+    passes = isinstance(error, BrokerUnavailable | SchemaUnavailable)
+    return EnqueueError(str(error), retriable=passes)
 
 
 def connected_producer(settings: Settings, **extra: str) -> Producer:
@@ -197,9 +202,12 @@ class BulkSender:
         Raises:
             StreamjobsError: it cannot be sent.
         """
-        producer, record, report = self._producer, (key, value), tally.report
-        while not _queue(producer, self._settings, topic, record, report):
-            producer.poll(_POLL)
+        producer = self._producer
+        try:
+            producer.produce(topic, value, key, on_delivery=tally.report)
+        except (BufferError, KafkaException):
+            while not _queue(producer, self._settings, topic, (key, value), tally.report):
+                producer.poll(_POLL)
         tally.queued += 1
         if tally.queued % _POLL_EVERY == 0:
             producer.poll(0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from operator import methodcaller
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable
+from streamjobs.headers import Headers, headers_of
 from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.failures import translate
 from streamjobs.settings import Settings, hide_userinfo
@@ -21,8 +21,6 @@ _BATCH = 1000
 _SILENCE = 30.0
 # A committed transaction becomes readable within milliseconds; what is not by then is still open.
 _PATIENCE = 3.0
-
-_call_headers: Callable[[Message], list[tuple[str, bytes | None]] | None] = methodcaller("headers")
 
 Place = tuple[str, int]
 Ranges = Mapping[Place, tuple[int, int]]
@@ -49,7 +47,7 @@ class Record:
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
+    headers: Headers
 
 
 def read(settings: Settings, ranges: Ranges) -> Iterator[Record]:
@@ -141,17 +139,3 @@ def _record(message: Message) -> Record:
         message.value(),
         headers_of(message),
     )
-
-
-def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:
-    """Return a message's headers, none where the client cannot read them.
-
-    Anybody may write a header whose name is not UTF-8. For such a message confluent-kafka (2.16)
-    returns a broken list and leaves an exception set besides. The interpreter notices that in
-    most calls, and in specialised ones, so in hot loops, it does not: the process then crashes, or
-    something else raises. ``methodcaller`` always looks.
-    """
-    try:
-        return tuple(_call_headers(message) or ())
-    except SystemError:
-        return ()

@@ -15,7 +15,7 @@ from typing import Any
 from streamjobs.clock import wall
 from streamjobs.engine.engine import Cycle, Engine
 from streamjobs.engine.records import Move
-from streamjobs.headers import foreign, write_move
+from streamjobs.headers import foreign, headers_of, write_move
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
@@ -164,7 +164,7 @@ class CommitCycle:
         return Onward(
             move.topic,
             move.record.log.partition,
-            move.record.key,
+            message.key(),
             message.value(),
-            [*foreign(message.headers()), *ours],
+            [*foreign(headers_of(message)), *ours],
         )

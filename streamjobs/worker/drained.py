@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from streamjobs.engine.engine import Ladder
+from streamjobs.engine.ladder import Ladder
 from streamjobs.kafka.progress import GroupProgress
 from streamjobs.settings import Settings
 
@@ -25,9 +25,7 @@ class Drained:
     def __init__(self, settings: Settings, ladders: list[Ladder]) -> None:
         self._stack = ExitStack()
         self._groups = [
-            self._stack.enter_context(
-                GroupProgress(settings, x.topics.group, [x.topics.main, *x.reads])
-            )
+            self._stack.enter_context(GroupProgress(settings, x.topics.group, [*x.mains, *x.reads]))
             for x in ladders
         ]
 

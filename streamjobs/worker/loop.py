@@ -17,12 +17,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
 from streamjobs.clock import monotonic, wall
-from streamjobs.engine.engine import Engine, Partition
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import GroupConsumer
@@ -35,6 +36,8 @@ logger = logging.getLogger("streamjobs.worker")
 COMMIT_INTERVAL = 0.1
 # Seconds after a failed cycle before the next try.
 COMMIT_RETRY = 0.5
+# Seconds before a broker that had no stable offsets is asked again.
+QUESTION_RETRY = 0.1
 # Seconds between lines about failed jobs.
 LOG_INTERVAL = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
@@ -75,6 +78,7 @@ class QueueLoop(threading.Thread):
         join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
         make_cycle: makes the commit cycle for that consumer.
         executor: runs the attempts.
+        tiers: the retry topics among those that are subscribed.
         drain_budget: seconds that running jobs have to end when partitions are taken away or the
             loop is stopped.
     """
@@ -87,6 +91,7 @@ class QueueLoop(threading.Thread):
         make_cycle: Callable[[GroupConsumer], CommitCycle],
         executor: ThreadExecutor,
         *,
+        tiers: Collection[str],
         metrics: WorkerMetrics,
         drain_budget: float,
         on_end: Callable[[], None],
@@ -95,12 +100,15 @@ class QueueLoop(threading.Thread):
         self.queue, self.engine, self._executor = queue, engine, executor
         self._join_group, self._make_cycle = join_group, make_cycle
         self._metrics, self._drain_budget, self._on_end = metrics, drain_budget, on_end
+        self._tiers = frozenset(tiers)
         self._stop_asked = threading.Event()
         self.state = State.JOINING
         self.error: BaseException | None = None
         self.tally = Tally()
         self.last_turn = monotonic()
         self._out = 0
+        self._questions: list[int] = []
+        self._next_question = 0.0
         self._last_poll = self._next_commit = self._retry_at = self._next_log = 0.0
         self._logged: Counter[str] = Counter()
 
@@ -136,6 +144,7 @@ class QueueLoop(threading.Thread):
         self.last_turn = now = monotonic()
         self._collect()
         self.engine.tick(wall())
+        self._take_shards(now)
         self._tell_consumer()
         self._begin()
         if now >= self._next_commit or (self.engine.moves_wait and now >= self._retry_at):
@@ -151,7 +160,7 @@ class QueueLoop(threading.Thread):
         if not records:
             return
         self._out -= len(records)
-        self.engine.finished(records)
+        self.engine.finished(records, wall())
         counts = self.engine.counts
         if counts:
             self.tally.last = monotonic()
@@ -159,13 +168,12 @@ class QueueLoop(threading.Thread):
             for (_, outcome), count in counts.items():
                 self.tally.outcomes[outcome] += count
             counts.clear()
-        if self.engine.last_move is not None and monotonic() >= self._next_log:
-            self._log_failures(self.engine.last_move)
+        if monotonic() >= self._next_log and (sample := self.engine.last_move) is not None:
+            self._log_failures(sample)
 
     def _log_failures(self, sample: Move) -> None:
         """Tell how many jobs failed and show one of them: a line a second, not a line a job."""
         self._next_log = monotonic() + LOG_INTERVAL
-        self.engine.last_move = None
         outcomes, before = self.tally.outcomes, self._logged
         self._logged = outcomes.copy()
         failure = sample.failure
@@ -178,6 +186,26 @@ class QueueLoop(threading.Thread):
             sample.delivery.attempts,
             "no failure" if failure is None else f"{failure.type}: {failure.message[:200]!r}",
         )
+
+    def _take_shards(self, now: float) -> None:
+        """Ask the broker what the engine needs to know of shards that are about to start.
+
+        A dead owner's transaction may still be open: then there are no stable offsets yet, and
+        other shards run on meanwhile.
+        """
+        self._questions += self.engine.take_questions()
+        if not self._questions or now < self._next_question:
+            return
+        left: list[int] = []
+        for number in self._questions:
+            mine = [pair for pair in self.engine.owned if pair[1] == number]
+            answer = self._consumer.where_it_stands(mine, self._tiers) if mine else None
+            if answer is None:
+                left += [number] if mine else []
+                continue
+            self.engine.taken(number, *answer)
+        self._questions = left
+        self._next_question = now + (QUESTION_RETRY if left else 0.0)
 
     def _begin(self) -> None:
         if runs := self.engine.take_starts():
@@ -208,7 +236,7 @@ class QueueLoop(threading.Thread):
             self._metrics.received(self.queue, len(polled.messages))
             self.engine.received(polled.messages, wall())
         for topic, partition, offset in polled.ends:
-            self.engine.ended(topic, partition, offset)
+            self.engine.ended(topic, partition, offset, wall())
 
     def _tell_consumer(self) -> None:
         flow = self.engine.take_flow()

@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 
 from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder, SchemaStore
-from streamjobs.engine.engine import Engine, Ladder
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.ladder import Ladder
 from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.admin import Admin, TopicInfo
@@ -121,12 +122,12 @@ class Worker:
             return
         with Admin(self._source.settings) as admin:
             ladders = [self._check(admin, queue) for queue in self._queues]
-        for queue, (ladder, topic_id) in zip(self._queues, ladders, strict=True):
-            self._loops.append(self._make_loop(queue, ladder, topic_id))
+        for queue, ladder in zip(self._queues, ladders, strict=True):
+            self._loops.append(self._make_loop(queue, ladder))
         try:
             for loop in self._loops:
                 loop.start()
-            self._wait([ladder for ladder, _ in ladders])
+            self._wait(ladders)
         finally:
             for loop in self._loops:
                 loop.stop()
@@ -184,7 +185,7 @@ class Worker:
                 return True
         return False
 
-    def _check(self, admin: Admin, queue: Queue) -> tuple[Ladder, str]:
+    def _check(self, admin: Admin, queue: Queue) -> Ladder:
         """Refuse topics that would lose jobs or order; read the ladder off the broker.
 
         Raises:
@@ -206,7 +207,9 @@ class Worker:
             raise TopicsError(*problems)
         reads = topics.tiers_among(there)
         writes = tuple(delay for delay in queue.retry.delays if delay in reads.values())
-        return Ladder(topics, reads, writes), there[topics.main].topic_id
+        mains = (topics.main,)
+        ids = {main: there[main].topic_id for main in mains}
+        return Ladder(topics, mains, reads, writes, ids)
 
     def _check_embedded(
         self, specs: Sequence[TopicSpec], there: Mapping[str, TopicInfo]
@@ -227,11 +230,11 @@ class Worker:
                 )
         return problems
 
-    def _make_loop(self, queue: Queue, ladder: Ladder, topic_id: str) -> QueueLoop:
+    def _make_loop(self, queue: Queue, ladder: Ladder) -> QueueLoop:
         source, options = self._source, self._options
         decoder = Decoder(source.app, source.registry, source.store)
         capacity = max(CAPACITY, CAPACITY_PER_THREAD * options.concurrency)
-        engine = Engine(ladder, topic_id=topic_id, capacity=capacity)
+        engine = Engine(ladder, capacity=capacity)
 
         def attempt() -> Attempt:
             return Attempt(decoder, self._child, self._stop_asked)
@@ -241,7 +244,7 @@ class Worker:
             return GroupConsumer(
                 source.settings,
                 topics.group,
-                [topics.main, *ladder.reads],
+                [*ladder.mains, *ladder.reads],
                 protocol=resolve_protocol(source.settings, topics.main),
                 on_assigned=loop.assigned,
                 on_revoked=loop.revoked,
@@ -269,6 +272,7 @@ class Worker:
             join_group,
             make_cycle,
             ThreadExecutor(attempt, options.concurrency, f"streamjobs-{queue.name}"),
+            tiers=ladder.reads,
             metrics=self._metrics,
             drain_budget=options.drain_budget,
             on_end=self._ended.set,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class Shop:
     folder: Path
     bootstrap: str
     protocol: GroupProtocol
+    more: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, stdin: bytes = b"", expect: int = 0) -> Done:
         """Run ``streamjobs -A shop:app ARGUMENTS`` to its end."""
@@ -97,6 +98,17 @@ class Shop:
         assert "Traceback" not in err, err
         return Done(done.returncode, out, err)
 
+    def popen(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Begin a command with pipes to all its ends; the test has to see it end."""
+        return subprocess.Popen(
+            [str(COMMAND), "-A", "shop:app", *arguments],
+            cwd=self.folder,
+            env=self.environ(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
     @contextmanager
     def start(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a command beside the test; SIGTERM ends it, and that has to be in good order."""
@@ -116,6 +128,7 @@ class Shop:
             **clean,
             "STREAMJOBS_BOOTSTRAP_SERVERS": self.bootstrap,
             "STREAMJOBS_GROUP_PROTOCOL": self.protocol,
+            **self.more,
         }
 
     def write(self, name: str, data: bytes) -> Path:

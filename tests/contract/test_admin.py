@@ -202,6 +202,18 @@ def test_members_of_both_kinds_of_group(kafka_broker: Broker, app_name: str, pro
         assert admin.members(topic) == 0
 
 
+def test_the_session_timeout_is_kept_by_the_broker_for_each_group(
+    kafka_broker: Broker, app_name: str
+) -> None:
+    with Admin(settings_for(kafka_broker)) as admin:
+        admin.set_session_timeout([app_name], 50_000)
+        with pytest.raises(TopicsError, match=f"group {app_name}.*session.timeout"):
+            admin.set_session_timeout([app_name], 1)
+    client = AdminClient({"bootstrap.servers": kafka_broker.bootstrap})
+    (future,) = client.describe_configs([ConfigResource(ResourceType.GROUP, app_name)]).values()
+    assert future.result(10)["consumer.session.timeout.ms"].value == "50000"
+
+
 def replace_protocol(settings: Settings, protocol: str) -> Settings:
     return settings.model_copy(update={"group_protocol": protocol})
 

@@ -8,16 +8,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from streamjobs.errors import BrokerSetupError
-from streamjobs.kafka.brokers import Broker, start_broker, why_no_kafka
+from streamjobs.kafka.brokers import apache, start_broker
+from streamjobs.testing import need_kafka
 
 OWNER = """
 import os, sys, time
-from streamjobs.kafka.brokers import start_broker
+from streamjobs.kafka.brokers import apache, start_broker
 broker = start_broker(sys.argv[1])
 if os.fork() == 0:   # holds every descriptor of the owner open, and outlives it
     time.sleep(60)
@@ -55,9 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(params=["embedded", "kafka"])
 def engine(request: pytest.FixtureRequest, folder: Path) -> str:
     if request.param == "kafka":
-        request.getfixturevalue("kafka_broker")  # skips or fails where there is no way to one
-        if why_no_kafka(nodes=3):
-            pytest.skip("needs nodes of our own: Java")
+        need_kafka(nodes=3)
     return str(request.param)
 
 
@@ -94,8 +94,38 @@ def test_stop_may_be_called_any_number_of_times(engine: str, folder: Path) -> No
     wait_until_gone(broker.bootstrap, folder)
 
 
-def test_a_port_that_is_taken_is_named(kafka_broker: Broker, folder: Path) -> None:
-    port = int(kafka_broker.bootstrap.rpartition(":")[2])
-    with pytest.raises(BrokerSetupError, match=f"port {port} on 127.0.0.1 is taken"):
-        start_broker("kafka", port=port)
+def test_a_port_that_is_taken_is_named(folder: Path) -> None:
+    need_kafka(nodes=3)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(BrokerSetupError, match=f"port {port} on 127.0.0.1 is taken"):
+            start_broker("kafka", port=port)
+    assert not any(folder.iterdir())
+
+
+def test_a_port_that_somebody_takes_just_before_is_replaced(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_kafka(nodes=3)
+    find = apache._free_ports
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        first = [taken.getsockname()[1]]
+
+        def mistaken(count: int, avoid: Sequence[int]) -> list[int]:
+            return [*find(count, avoid)[len(first) :], *(first.pop() for _ in list(first))]
+
+        monkeypatch.setattr(apache, "_free_ports", mistaken)
+        with start_broker("kafka", say=lambda _: None) as broker:
+            assert not broker.bootstrap.endswith(f":{taken.getsockname()[1]}")
+            assert len(list(folder.iterdir())) == 1
+
+
+def test_a_node_that_does_not_start_shows_the_end_of_its_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_kafka(nodes=3)
+    monkeypatch.setattr(apache, "_STARTED", b"never in a log")
+    monkeypatch.setattr(apache, "_START_SECONDS", 4.0)
+    with pytest.raises(BrokerSetupError, match=r"is not up yet:\n[\s\S]*INFO"):
+        start_broker("kafka", say=lambda _: None)
     assert not any(folder.iterdir())

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
@@ -23,9 +24,11 @@ from pydantic import Field
 
 from streamjobs import (
     App,
+    BrokerUnavailable,
     Context,
     EnqueueError,
     InvalidArguments,
+    SettingsError,
     TopicsError,
     client,
 )
@@ -33,8 +36,9 @@ from streamjobs.handle import Job
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, start_broker
 from streamjobs.kafka.config import consumer_config
-from streamjobs.kafka.failures import list_topics
+from streamjobs.kafka.failures import list_topics, require_broker
 from streamjobs.kafka.reader import Record, read
+from streamjobs.settings import load_settings
 
 # Keys and their murmur2 as Kafka's own tests have them (UtilsTest.testMurmur2).
 JAVA_MURMUR2 = {
@@ -335,6 +339,44 @@ def test_a_broker_that_goes_away_is_reported_in_bounded_time(app_name: str) -> N
     assert awaited.value.retriable
     assert time.monotonic() - began < 12
     app.close()
+
+
+def test_a_broker_that_is_there_is_found_at_once(any_broker: Broker) -> None:
+    began = time.monotonic()
+
+    require_broker(load_settings({}, bootstrap_servers=any_broker.bootstrap))
+
+    assert time.monotonic() - began < 10
+
+
+def test_a_broker_that_is_not_there_is_given_up_in_time() -> None:
+    began = time.monotonic()
+
+    with pytest.raises(BrokerUnavailable) as caught:
+        require_broker(load_settings({}, bootstrap_servers="127.0.0.1:1"), timeout=1.0)
+
+    assert str(caught.value) == (
+        "no Kafka broker answers at 127.0.0.1:1 within 1 s: start one (streamjobs broker) or set "
+        "STREAMJOBS_BOOTSTRAP_SERVERS"
+    )
+    assert time.monotonic() - began < 5
+
+
+def test_properties_that_cannot_be_are_told_before_anything_is_sent() -> None:
+    app = App("shop", bootstrap_servers="127.0.0.1:1", kafka={"no.such.property": 1})
+    app.queue("mail")
+
+    with pytest.raises(SettingsError, match=r"no\.such\.property"):
+        greeter(app).enqueue("a")
+
+
+def test_many_threads_enqueue_at_once(app: App) -> None:
+    greet = greeter(app)
+
+    with ThreadPoolExecutor(8) as threads:
+        refs = list(threads.map(lambda n: greet.enqueue(str(n % 5), n), range(400)))
+
+    assert len({(ref.partition, ref.offset) for ref in refs}) == len(records(app)) == 400
 
 
 def test_no_broker_at_all_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,8 @@ _TAKEN = b"Address already in use"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _TRIES = 3
-_TAIL_LINES = 25
+_TAIL_LINES = 15
+_ERROR_LINES = 10
 _PORTS = range(20_000, 32_000)
 
 
@@ -293,5 +294,8 @@ def _format(kafka: Kafka, places: list[Place]) -> None:
 
 
 def _tail(text: bytes) -> str:
-    lines = text.decode(errors="replace").splitlines()[-_TAIL_LINES:]
-    return "\n".join(lines) or "(nothing in its log)"
+    """Return the first errors of a log and its end: a failing broker ends in a long goodbye."""
+    lines = text.decode(errors="replace").splitlines()
+    errors = [x for x in lines[:-_TAIL_LINES] if " ERROR " in x or " FATAL " in x or "Caused" in x]
+    shown = [*errors[:_ERROR_LINES], *lines[-_TAIL_LINES:]]
+    return "\n".join(shown) or "(nothing in its log)"

@@ -78,6 +78,7 @@ def test_parameters_added_with_defaults_are_filled_in(new_codec: NewCodec) -> No
     assert str(first.pop("share")) == "nan"
     assert first == {"number": 7, "name": "n", "tags": [], "line": Line("x"), "maybe": 5}
     assert first["tags"] is not second["tags"]
+    assert first["line"] is not second["line"]
 
 
 def test_an_added_optional_parameter_without_a_default_is_none(new_codec: NewCodec) -> None:

@@ -54,10 +54,12 @@ class Driver:
     """An engine, and what was started and is not finished."""
 
     engine: Engine
+    now: float = 0.0
     running: list[Record] = field(default_factory=list)
     started: list[tuple[str, int]] = field(default_factory=list)
 
     def receive(self, *messages: FakeMessage, now: float = 0.0) -> None:
+        self.now = max(self.now, now)
         self.engine.received(messages, now)
         self.begin()
 
@@ -72,6 +74,7 @@ class Driver:
         return runs
 
     def tick(self, now: float) -> None:
+        self.now = now
         self.engine.tick(now)
         self.begin()
 
@@ -79,7 +82,7 @@ class Driver:
         record = next(r for r in self.running if (r.log.topic, r.offset) == (topic, offset))
         self.running.remove(record)
         record.result, record.job = result, "send"
-        self.engine.finished([record])
+        self.engine.finished([record], self.now)
         self.begin()
 
     def commit(self) -> Cycle | None:
@@ -91,6 +94,13 @@ class Driver:
 
 def own(engine: Engine, *partitions: int) -> None:
     engine.assigned([(t, p) for t in (MAIN, SHORT, LONG) for p in partitions])
+    take(engine)
+
+
+def take(engine: Engine, **ends: int) -> None:
+    """Answer the engine's questions: nothing was ever committed, the tiers have these ends."""
+    for number in engine.take_questions():
+        engine.taken(number, {}, {SHORT: ends.get("short", 0), LONG: ends.get("long", 0)})
 
 
 FAILED = Failed(FAILURE)

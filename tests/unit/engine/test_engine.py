@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own
+from drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own, take
 
-from streamjobs.engine.engine import HELD_PER_TIER
 from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
+from streamjobs.engine.shard import HELD_PER_TIER
 from streamjobs.headers import Origin, Reason
 
 
@@ -32,7 +32,7 @@ class TestLanes:
         driver.main(0, 1, 2, 3)
         record = driver.running.pop()
 
-        driver.engine.finished([record])
+        driver.engine.finished([record], 0.0)
         (run,) = driver.begin()
 
         assert [r.offset for r in run] == [1, 2, 3]
@@ -46,7 +46,7 @@ class TestLanes:
 
         first.result, second.result, third.result = FAILED, RELEASED, RELEASED
         driver.running.clear()
-        driver.engine.finished([first, second, third])
+        driver.engine.finished([first, second, third], 0.0)
         driver.begin()
 
         assert [r.offset for r in driver.running] == [2, 3, 4]
@@ -234,6 +234,7 @@ class TestCycle:
         parts = [(t, 0) for t in (MAIN, SHORT, LONG)]
         driver.engine.revoked(parts)
         driver.engine.assigned(parts)
+        take(driver.engine)
 
         driver.engine.committed(old)
         driver.main(0)
@@ -249,10 +250,11 @@ class TestOwnership:
         driver = make_driver()
         driver.engine.assigned([(MAIN, 0), (SHORT, 0)])
         driver.main(0)
-        driver.engine.ended(SHORT, 0, 4)
+        driver.engine.ended(SHORT, 0, 4, 0.0)
         assert driver.started == []
 
         driver.engine.assigned([(LONG, 0)])
+        take(driver.engine)
         driver.begin()
 
         assert driver.started == [(MAIN, 0)]
@@ -263,10 +265,10 @@ class TestOwnership:
         driver.main(2, key=b"z")
         running = list(driver.running)
         running[0].result = FAILED
-        driver.engine.finished(running[:1])
+        driver.engine.finished(running[:1], 0.0)
 
         driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
-        driver.engine.finished(running[1:])
+        driver.engine.finished(running[1:], 0.0)
 
         assert driver.begin() == []
         assert driver.engine.cycle() is None
@@ -283,6 +285,7 @@ class TestOwnership:
         driver.main(2)
         flow = driver.engine.take_flow()
         driver.engine.assigned([(LONG, 0)])
+        take(driver.engine)
         driver.main(1, 2)
 
         assert flow.seek == [(MAIN, 0, 1)]
