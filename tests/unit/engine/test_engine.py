@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own
+from unit.engine.drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own
 
 from streamjobs.engine.engine import HELD_PER_TIER
 from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
