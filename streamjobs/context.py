@@ -32,7 +32,7 @@ class Context:
         children: the calls given to ``enqueue``.
     """
 
-    __slots__ = ("children", "_log", "attempt", "enqueued_at", "job", "job_id", "key")
+    __slots__ = ("_log", "attempt", "children", "enqueued_at", "job", "job_id", "key")
 
     def __init__(
         self, *, job_id: str, job: str, key: str | None, attempt: int, enqueued_at: int

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from streamjobs.demo.flights import Flight
 
-DELAYS = ("250ms", "1s", "2s")
+DELAYS = ("250ms", "500ms", "1s")
 ATTEMPTS = len(DELAYS) + 1
 
 # One in so many days the weather service of an airport is in trouble, and then this many of a

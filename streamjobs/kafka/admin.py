@@ -7,7 +7,7 @@ An ``Admin`` may be used from any thread, one call at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -40,6 +40,7 @@ from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
 
 REQUEST_TIMEOUT = 10.0
+_TRY_TIMEOUT = 2.0
 # How long new topics may take to have leaders on every partition.
 VISIBLE_TIMEOUT = 30.0
 # librdkafka's in-memory cluster gives itself away by its name.
@@ -182,9 +183,12 @@ class Admin:
         if not wanted:
             return {}
         request = [ConsumerGroupTopicPartitions(group, wanted)]
-        doing = f"asking for the offsets of group {group}"
-        futures = self._client.list_consumer_group_offsets(request, request_timeout=REQUEST_TIMEOUT)
-        answer = self._gather(futures, doing, KafkaError.GROUP_ID_NOT_FOUND)
+        answer = self._ask_coordinator(
+            lambda timeout: self._client.list_consumer_group_offsets(
+                request, request_timeout=timeout
+            ),
+            f"asking for the offsets of group {group}",
+        )
         if group not in answer:
             return {}
         return {
@@ -195,16 +199,35 @@ class Admin:
 
     def members(self, group: str) -> int | None:
         """Return how many members a group has, classic or KIP-848; None: the broker cannot say."""
-        futures = self._client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT)
-        doing = f"describing group {group}"
         try:
-            answer = self._gather(futures, doing, KafkaError.GROUP_ID_NOT_FOUND)
+            answer = self._ask_coordinator(
+                lambda timeout: self._client.describe_consumer_groups(
+                    [group], request_timeout=timeout
+                ),
+                f"describing group {group}",
+            )
         except _UnsupportedError:
             return None
         described = answer.get(group)
         if described is None or described.state is ConsumerGroupState.DEAD:
             return 0
         return len(described.members)
+
+    def _ask_coordinator(
+        self, ask: Callable[[float], Mapping[str, Future[Any]]], doing: str
+    ) -> dict[str, Any]:
+        """Ask until there is an answer: absent groups are left out.
+
+        The first such request to a broker that has never had a group gets no answer at all, and
+        the second one does at once, so that a long timeout would only be waited for.
+        """
+        deadline = monotonic() + REQUEST_TIMEOUT
+        while True:
+            try:
+                return self._gather(ask(_TRY_TIMEOUT), doing, KafkaError.GROUP_ID_NOT_FOUND)
+            except BrokerUnavailable:
+                if monotonic() > deadline:
+                    raise
 
     def _metadata(self, doing: str) -> Any:
         try:

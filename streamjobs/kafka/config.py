@@ -56,6 +56,9 @@ _CONSUMER: Mapping[str, str] = {
     "fetch.wait.max.ms": "100",
     # The default of 1000 makes a fast consumer wait a second whenever its queue was full.
     "fetch.queue.backoff.ms": "10",
+    # A fetch brings at most this much of a partition: more would stand before a due retry in the
+    # one prefetch queue. 128 KiB is about a thousand small jobs.
+    "fetch.message.max.bytes": "131072",
 }
 # Both assignors give a member the same partition numbers of every topic it reads.
 _CLASSIC: Mapping[str, str] = {

@@ -32,8 +32,9 @@ from streamjobs.worker.commit import CommitCycle
 
 logger = logging.getLogger("streamjobs.worker")
 
-# Seconds between plain commits; moves do not wait for it.
-COMMIT_INTERVAL = 0.1
+# Seconds between plain commits, and between cycles that move: a transaction takes some 10 ms, in
+# which the loop does nothing else, so it should carry more than one move.
+COMMIT_INTERVAL, MOVE_INTERVAL = 0.1, 0.03
 # Seconds after a failed cycle before the next try.
 COMMIT_RETRY = 0.5
 # Seconds before a broker that had no stable offsets is asked again.
@@ -109,7 +110,7 @@ class QueueLoop(threading.Thread):
         self._out = 0
         self._questions: list[int] = []
         self._next_question = 0.0
-        self._last_poll = self._next_commit = self._retry_at = self._next_log = 0.0
+        self._last_poll = self._next_commit = self._next_moves = self._next_log = 0.0
         self._logged: Counter[str] = Counter()
 
     # -- called by others --------------------------------------------------------------------
@@ -147,7 +148,7 @@ class QueueLoop(threading.Thread):
         self._take_shards(now)
         self._tell_consumer()
         self._begin()
-        if now >= self._next_commit or (self.engine.moves_wait and now >= self._retry_at):
+        if now >= self._next_commit or (self.engine.moves_wait and now >= self._next_moves):
             self._commit(now)
         if self.engine.full and now - self._last_poll < FULL_POLL:
             self._executor.wait(FULL_WAIT, min(FULL_BATCH, self.engine.load // 2))
@@ -216,7 +217,7 @@ class QueueLoop(threading.Thread):
     def _commit(self, now: float) -> None:
         done = self._cycle.run()
         self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
-        self._retry_at = 0.0 if done else self._next_commit
+        self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
         engine = self.engine
         owned = len(engine.owned)
         self._metrics.state(self.queue, in_hand=engine.load, held=engine.held, partitions=owned)

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from streamjobs.clock import monotonic
 from streamjobs.errors import TopicsError
 from streamjobs.kafka.admin import Admin, Watermarks
-from streamjobs.kafka.brokers import Broker
+from streamjobs.kafka.brokers import Broker, start_broker, why_no_kafka
 from streamjobs.kafka.config import consumer_config, producer_config
 from streamjobs.settings import Settings, load_settings
 from streamjobs.topics import QueueTopics, TopicSpec, queue_specs, schemas_spec
@@ -138,6 +138,17 @@ def test_a_refused_topic_is_named_with_the_brokers_reason(
         plan = admin.plan([spec])
         with pytest.raises(TopicsError, match=f"{app_name}.schemas.*cleanup.policy"):
             admin.apply(plan)
+
+
+def test_a_broker_that_never_had_a_group_answers_in_time() -> None:
+    # given a broker just started: the first request about a group gets no answer there
+    if reason := why_no_kafka():
+        pytest.skip(reason)
+    with start_broker("kafka") as broker, Admin(settings_for(broker)) as admin:
+        began = monotonic()
+        assert admin.committed("nobody", [("nothing", 0)]) == {}
+        assert admin.members("nobody") == 0
+        assert monotonic() - began < 9
 
 
 def test_asking_for_a_topic_does_not_create_it(any_broker: Broker, app_name: str) -> None:

@@ -1,21 +1,14 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from integration.scene import MakeScene, Scene, scene_of
 
 from streamjobs.kafka.brokers import Broker
 from streamjobs.testing import GroupProtocol
-
-# Plain modules beside the tests; importmode=importlib adds no folder to the path.
-sys.path.insert(0, str(Path(__file__).parent))
-
-from scene import Scene, scene_of
-
-MakeScene = Callable[..., Scene]
 
 
 @pytest.fixture

@@ -169,6 +169,9 @@ class Scene:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+MakeScene = Callable[..., Scene]
+
+
 @contextmanager
 def scene_of(
     source: str, *, folder: Path, name: str, bootstrap: str, **settings: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import MakeScene
+from integration.scene import MakeScene
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakeScene
+from integration.scene import MakeScene
 
 from streamjobs.errors import EnqueueError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confluent_kafka import Producer
-from conftest import MakeScene
+from integration.scene import MakeScene
 
 SOURCE = """
 app.queue("mail", partitions=1, retry=Retry(delays=("100ms",)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scene import scene_of
+from integration.scene import scene_of
 
 from streamjobs.kafka.brokers import start_broker
 from streamjobs.kafka.brokers.broker import Broker

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from scene import WorkerProcess, eventually
+from integration.scene import WorkerProcess, eventually
 
 MODULE = """
 from streamjobs import App

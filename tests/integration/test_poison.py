@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from confluent_kafka import Producer
-from conftest import MakeScene
+from integration.scene import MakeScene
 
 SOURCE = """
 app.queue("mail", partitions=1, retry=Retry(delays=("100ms",)))

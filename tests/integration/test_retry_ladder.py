@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import MakeScene
+from integration.scene import MakeScene
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("300ms", "900ms")))

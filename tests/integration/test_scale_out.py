@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import MakeScene
-from scene import eventually
+from integration.scene import MakeScene, eventually
 
 SOURCE = """
 app.queue("mail", partitions=8, retry=Retry(delays=("100ms",)))

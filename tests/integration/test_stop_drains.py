@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from conftest import MakeScene
-from scene import eventually
+from integration.scene import MakeScene, eventually
 
 SOURCE = """
 app.queue("mail", partitions=4, retry=Retry(delays=("100ms",)))

@@ -1,19 +1,13 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.engine.drive import LONG, MAIN, SHORT, TOPICS, Driver, own
 
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
-
-# The driver is a plain module beside the tests; importmode=importlib adds no folder to the path.
-sys.path.insert(0, str(Path(__file__).parent))
-
-from drive import LONG, MAIN, SHORT, TOPICS, Driver, own
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from streamjobs.engine.engine import Cycle, Engine
 from streamjobs.engine.records import Record
-from streamjobs.engine.results import Failed, Result
+from streamjobs.engine.results import RELEASED, Failed, Result
+from streamjobs.executors.threads import GOES_ON
 from streamjobs.headers import Failure
 from streamjobs.topics import QueueTopics
 
@@ -57,21 +58,30 @@ class Driver:
     now: float = 0.0
     running: list[Record] = field(default_factory=list)
     started: list[tuple[str, int]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    runs: list[list[Record]] = field(default_factory=list)
+    stopped: set[str] = field(default_factory=set)
 
     def receive(self, *messages: FakeMessage, now: float = 0.0) -> None:
         self.now = max(self.now, now)
-        self.engine.received(messages, now)
+        self.engine.received(messages, self.now)
         self.begin()
 
     def main(self, *offsets: int, key: bytes | None = b"k", partition: int = 0) -> None:
         self.receive(*(FakeMessage(MAIN, o, key, partition) for o in offsets))
 
     def begin(self) -> list[list[Record]]:
+        """Take runs as an executor does: the first of each begins, the others after it."""
         runs = self.engine.take_starts()
+        self.runs += [list(run) for run in runs]
         for run in runs:
-            self.running += run
-            self.started += [(r.log.topic, r.offset) for r in run]
+            self._begun(run[0])
         return runs
+
+    def _begun(self, record: Record) -> None:
+        self.running.append(record)
+        self.started.append((record.log.topic, record.offset))
+        self.places.append(record.place)
 
     def tick(self, now: float) -> None:
         self.now = now
@@ -79,11 +89,42 @@ class Driver:
         self.begin()
 
     def finish(self, offset: int, result: Result | None = None, topic: str = MAIN) -> None:
-        record = next(r for r in self.running if (r.log.topic, r.offset) == (topic, offset))
-        self.running.remove(record)
+        """One job comes to a result; a failure gives the rest of its run back."""
+        self._finish(
+            next(r for r in self.running if (r.log.topic, r.offset) == (topic, offset)), result
+        )
+
+    def _finish(self, record: Record, result: Result | None) -> None:
         record.result, record.job = result, "send"
-        self.engine.finished([record], self.now)
+        self.running.remove(record)
+        run = next(run for run in self.runs if run[0] is record)
+        self.runs.remove(run)
+        back, rest = run[:1], run[1:]
+        if result is not None and not isinstance(result, GOES_ON):
+            for follower in rest:
+                follower.result = RELEASED
+            back, rest = run, []
+        self.engine.finished(back, self.now)
+        if rest:
+            self.runs.append(rest)
+            self._begun(rest[0])
         self.begin()
+
+    def finish_place(self, place: int, result: Result | None = None) -> None:
+        """The job of this origin comes to a result, wherever it came from."""
+        self._finish(next(r for r in self.running if r.place == place), result)
+
+    def finish_all(self) -> None:
+        """All that run succeed, and what they set free, to the end."""
+        while self.running:
+            self._finish(self.running[0], None)
+
+    def paused(self, topic: str) -> bool:
+        """Whether the engine wants no more of a topic; carries out what flow it asks for."""
+        flow = self.engine.take_flow()
+        self.stopped |= {t for t, _ in flow.pause}
+        self.stopped -= {t for t, _ in flow.resume}
+        return topic in self.stopped
 
     def commit(self) -> Cycle | None:
         cycle = self.engine.cycle()
@@ -97,10 +138,21 @@ def own(engine: Engine, *partitions: int) -> None:
     take(engine)
 
 
-def take(engine: Engine, **ends: int) -> None:
-    """Answer the engine's questions: nothing was ever committed, the tiers have these ends."""
+def take(
+    engine: Engine,
+    *,
+    committed: dict[str, int | None] | None = None,
+    ends: dict[str, int] | None = None,
+) -> None:
+    """Answer the engine's questions; by default nothing was ever committed, and tiers are empty."""
     for number in engine.take_questions():
-        engine.taken(number, {}, {SHORT: ends.get("short", 0), LONG: ends.get("long", 0)})
+        engine.taken(number, committed or {}, {SHORT: 0, LONG: 0, **(ends or {})})
+
+
+def origin(offset: int, **more: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a record in a tier that stood at ``offset`` in main."""
+    own = {"sj-origin": f"T:0:{offset}", "sj-attempt": "1", "sj-rung": "1"}
+    return tuple((n, v.encode()) for n, v in {**own, **more}.items())
 
 
 FAILED = Failed(FAILURE)

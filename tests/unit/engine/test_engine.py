@@ -2,9 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from drive import DLQ, FAILED, FAILURE, LONG, MAIN, SHORT, Driver, FakeMessage, own, take
+from unit.engine.drive import (
+    DLQ,
+    FAILED,
+    FAILURE,
+    LONG,
+    MAIN,
+    SHORT,
+    Driver,
+    FakeMessage,
+    origin,
+    own,
+    take,
+)
 
-from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
+from streamjobs.engine.results import DISCARDED, Failed, Rejected, Succeeded
 from streamjobs.engine.shard import HELD_PER_TIER
 from streamjobs.headers import Origin, Reason
 
@@ -30,10 +42,9 @@ class TestLanes:
 
     def test_followers_are_handed_over_together_and_in_order(self, driver: Driver) -> None:
         driver.main(0, 1, 2, 3)
-        record = driver.running.pop()
 
-        driver.engine.finished([record], 0.0)
-        (run,) = driver.begin()
+        driver.finish(0)
+        (run,) = driver.runs
 
         assert [r.offset for r in run] == [1, 2, 3]
         assert [r.last for r in run] == [False, False, True]
@@ -41,15 +52,11 @@ class TestLanes:
     def test_what_a_run_did_not_begin_is_first_in_line_again(self, driver: Driver) -> None:
         driver.main(0, 1, 2, 3)
         driver.finish(0)
-        first, second, third = driver.running
         driver.main(4)
 
-        first.result, second.result, third.result = FAILED, RELEASED, RELEASED
-        driver.running.clear()
-        driver.engine.finished([first, second, third], 0.0)
-        driver.begin()
+        driver.finish(1, Rejected(FAILURE, Reason.REJECTED))
 
-        assert [r.offset for r in driver.running] == [2, 3, 4]
+        assert [[r.offset for r in run] for run in driver.runs] == [[2, 3, 4]]
         assert driver.engine.load == 3
 
     def test_an_idle_lane_is_forgotten(self, driver: Driver) -> None:
@@ -78,6 +85,7 @@ class TestLadder:
 
     def test_it_climbs_by_its_rung_and_keeps_its_origin(self, driver: Driver) -> None:
         headers = ((n, v.encode()) for n, v in self.state(attempt=1, rung=1).items())
+        driver.engine.ended(MAIN, 0, 8, 0.0)
         driver.receive(FakeMessage(SHORT, 3, headers_=tuple(headers)), now=5.0)
 
         driver.finish(3, FAILED, topic=SHORT)
@@ -89,6 +97,7 @@ class TestLadder:
 
     def test_after_the_last_rung_it_is_dead(self, driver: Driver) -> None:
         headers = tuple((n, v.encode()) for n, v in self.state(attempt=2, rung=2).items())
+        driver.engine.ended(MAIN, 0, 8, 0.0)
         driver.receive(FakeMessage(LONG, 3, headers_=headers), now=50.0)
 
         driver.finish(3, FAILED, topic=LONG)
@@ -160,7 +169,8 @@ class TestLadder:
 
 class TestDue:
     def test_a_record_waits_for_its_brokers_stamp_plus_the_delay(self, driver: Driver) -> None:
-        driver.receive(FakeMessage(SHORT, 0, at=100.0), now=100.0)
+        driver.engine.ended(MAIN, 0, 8, 0.0)
+        driver.receive(FakeMessage(SHORT, 0, at=100.0, headers_=origin(7)), now=100.0)
         driver.tick(100.999)
         assert driver.started == []
         assert driver.engine.next_due() == 101.0
@@ -171,15 +181,16 @@ class TestDue:
 
     def test_a_retried_job_goes_before_its_waiting_followers(self, driver: Driver) -> None:
         driver.main(5, 6, 7)
-        headers = (("sj-origin", b"T:0:4"),)
-
-        driver.receive(FakeMessage(SHORT, 0, headers_=headers), now=9.0)
-        driver.finish(5)
+        driver.receive(FakeMessage(SHORT, 0, headers_=origin(4)), now=9.0)
+        driver.finish_all()
 
         assert driver.started[1:] == [(SHORT, 0), (MAIN, 6), (MAIN, 7)]
 
     def test_a_full_tier_is_paused_and_flows_again_at_half(self, driver: Driver) -> None:
-        held = [FakeMessage(SHORT, n, None, at=float(n)) for n in range(HELD_PER_TIER)]
+        held = [
+            FakeMessage(SHORT, n, None, at=float(n), headers_=origin(n))
+            for n in range(HELD_PER_TIER)
+        ]
         driver.receive(*held, now=-5.0)
         assert driver.engine.take_flow().pause == [(SHORT, 0)]
 
@@ -264,8 +275,7 @@ class TestOwnership:
         driver.main(0, 1)
         driver.main(2, key=b"z")
         running = list(driver.running)
-        running[0].result = FAILED
-        driver.engine.finished(running[:1], 0.0)
+        driver.finish(0, FAILED)
 
         driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
         driver.engine.finished(running[1:], 0.0)
@@ -283,12 +293,13 @@ class TestOwnership:
 
         driver.engine.revoked([(LONG, 0)])
         driver.main(2)
-        flow = driver.engine.take_flow()
         driver.engine.assigned([(LONG, 0)])
-        take(driver.engine)
+        take(driver.engine, committed={MAIN: 1})
+        flow = driver.engine.take_flow()
+        driver.tick(0.0)
         driver.main(1, 2)
 
-        assert flow.seek == [(MAIN, 0, 1)]
+        assert (MAIN, 0, 1) in flow.seek
         assert driver.started == [(MAIN, 0), (MAIN, 1), (MAIN, 1)]
 
     def test_other_shards_are_left_alone(self, driver: Driver) -> None:

@@ -34,7 +34,9 @@ class Members(Protocol):
 class Referee(Protocol):
     """Who is told what the broker accepted."""
 
-    def accepted(self, member: str | None, offsets: dict[Log, int]) -> None: ...
+    def sent(self, member: str | None, offsets: dict[Log, int]) -> None: ...
+
+    def accepted(self, offsets: dict[Log, int]) -> None: ...
 
     def written(self, records: Iterable[tuple[Msg, Msg, int]]) -> None: ...
 
@@ -44,19 +46,18 @@ class Txn:
 
     Attributes:
         parts: the records it wrote, by log.
-        offsets: what it commits, with the member that sent them.
+        offsets: what it commits.
         copies: (source, copy, taking) of each record that carries another on.
         markers: how many logs its end has not reached.
     """
 
-    __slots__ = ("begun", "copies", "markers", "member", "offsets", "parts", "producer", "state")
+    __slots__ = ("begun", "copies", "markers", "offsets", "parts", "producer", "state")
 
     def __init__(self, producer: Producer, begun: float) -> None:
         self.producer, self.begun = producer, begun
         self.state = "open"
         self.parts: dict[Log, list[Msg]] = {}
         self.offsets: dict[Log, int] = {}
-        self.member: str | None = None
         self.copies: list[tuple[Msg, Msg, int]] = []
         self.markers = 0
 
@@ -100,7 +101,8 @@ class Broker:
         if not self._members.knows(member, generation):
             self.fences += 1
             return False
-        self._referee.accepted(member, offsets)
+        self._referee.sent(member, offsets)
+        self._referee.accepted(offsets)
         self._writes += 1
         for log, offset in offsets.items():
             log.committed, log.written = offset, self._writes
@@ -135,7 +137,7 @@ class Broker:
         if not self._members.knows(member, generation):
             self.fences += 1
             raise Refused("unknown member or generation")
-        txn.member = member
+        self._referee.sent(member, offsets)
         self._writes += 1
         for log, offset in offsets.items():
             txn.offsets[log] = offset
@@ -168,7 +170,7 @@ class Broker:
         if commit:
             self._referee.written(txn.copies)
             if txn.offsets:
-                self._referee.accepted(txn.member, txn.offsets)
+                self._referee.accepted(txn.offsets)
         txn.markers = len(txn.parts) + 1
         for log in txn.parts:
             self._mark(lambda log=log: self._mark_log(txn, log))  # type: ignore[misc]

@@ -56,6 +56,10 @@ class Group:
         self._settle_whole()
         self._changed()
 
+    def concerns(self, member: str | None) -> bool:
+        """Whether there is news for a member that polls."""
+        raise NotImplementedError
+
     def to_revoke(self, member: str, owned: list[Log]) -> list[Log]:
         """What a member that polls is asked to give back."""
         raise NotImplementedError
@@ -103,6 +107,11 @@ class ClassicGroup(Group):
     def knows(self, member: str | None, generation: int) -> bool:
         return member in self.members and generation == self.generation
 
+    def concerns(self, member: str | None) -> bool:
+        if self.preparing:
+            return member not in self.joined
+        return member is None or self.members[member] != self.generation
+
     def to_revoke(self, member: str, owned: list[Log]) -> list[Log]:
         return owned if self.preparing and member not in self.joined else []
 
@@ -113,11 +122,7 @@ class ClassicGroup(Group):
             self._complete()
 
     def to_assign(self, member: str, owned: list[Log]) -> list[Log] | None:
-        if self.preparing:
-            if member not in self.joined and not owned:
-                self.given_back(member, [])
-            return None
-        if self.members[member] == self.generation:
+        if self.preparing or self.members[member] == self.generation:
             return None
         self.members[member] = self.generation
         return [log for log in self.logs if log.owner == member]
@@ -156,6 +161,9 @@ class SteppingGroup(Group):
     def knows(self, member: str | None, generation: int) -> bool:
         return member in self.members
 
+    def concerns(self, member: str | None) -> bool:
+        return not self.settled
+
     def to_revoke(self, member: str, owned: list[Log]) -> list[Log]:
         if self.settled:
             return []
@@ -175,6 +183,7 @@ class SteppingGroup(Group):
         free = [x for x in self.logs if x.owner is None and self.target[x.number] == member]
         given = self._some(free)
         if given:
+            self.members[member] = self.generation
             self.before_change()
             for log in given:
                 log.owner = member

@@ -53,13 +53,15 @@ class Msg:
         done: whether a rightful attempt ended its job with success or a discard.
         moved: the taking in which a committed transaction carried it on; 0 before.
         result: what its last attempt came to: S, D, F, R, or nothing.
+        tries, climbed: attempts made, and rungs climbed in place, in that taking.
+        again: whether its last attempt failed in such a way that it is tried again in place.
         children: how many child jobs its success brings about and are not yet in the log.
         behind: whether it was received while an earlier job of its lane had not ended.
     """
 
     __slots__ = (
-        "at_ms", "attempts", "behind", "children", "done", "due", "headers_", "job", "key_", "log",
-        "moved", "offset_", "reason", "result", "rung", "take",
+        "again", "at_ms", "attempts", "behind", "children", "climbed", "done", "due", "headers_",
+        "job", "key_", "log", "moved", "offset_", "reason", "result", "rung", "take", "tries",
     )  # fmt: skip
 
     def __init__(self, log: Log, key: bytes | None, at_ms: int) -> None:
@@ -69,8 +71,9 @@ class Msg:
         self.job: Job = None  # type: ignore[assignment] # set by whoever makes it
         self.due = 0.0
         self.attempts = self.rung = self.take = self.moved = self.children = 0
+        self.tries = self.climbed = 0
         self.reason = self.result = ""
-        self.done = self.behind = False
+        self.done = self.behind = self.again = False
 
     def topic(self) -> str:
         return self.log.topic

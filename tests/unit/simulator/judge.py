@@ -1,0 +1,279 @@
+"""The judge of a history: it knows the log and what ran, and nothing of the engine.
+
+It is told of each start and end of an attempt and of each thing the broker accepted, and raises
+``Violation`` at the first that breaks a guarantee.
+
+What runs again: the offsets that are committed say nothing of what is complete above them, so after
+a hand-over a job above the committed offset may run again, and its record may be carried on again.
+Such are counted as reruns; within one taking of a shard nothing may happen twice.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any, Protocol
+
+from model_log import Job, Lane, Log, Msg
+
+_by_place = attrgetter("place")
+
+
+class Violation(AssertionError):
+    """A guarantee was broken."""
+
+
+class Owner(Protocol):
+    """A worker, as the judge sees it.
+
+    Attributes:
+        member: its id in the group, as it knows it.
+        takes: by number, the present taking of the shard.
+        busy: lanes with a running attempt, and the taking it is of.
+        told: the highest time that its engine was told since its clock was set back.
+        excused: positions reached when its clock was set back: what it had been told of time
+            before no longer shows.
+    """
+
+    member: str | None
+    takes: dict[int, int]
+    busy: dict[Lane, int]
+    told: float
+    excused: dict[Log, int]
+
+
+class Judge:
+    """Decides about one history.
+
+    Args:
+        rungs: how many rungs the ladder has.
+        immediate: how many tries a job has at once before it uses a rung.
+        ordering: of the queue: key, none or partition.
+
+    Attributes:
+        totals: what happened, by name.
+        unended: jobs that no rightful attempt has ended.
+    """
+
+    def __init__(self, rungs: int, immediate: int, ordering: str) -> None:
+        self._rungs, self._immediate, self._ordering = rungs, immediate, ordering
+        self.totals: Counter[str] = Counter()
+        self.starts = self.unended = self.accepts = 0
+        self.lanes: dict[tuple[str, bytes], Lane] = {}
+        self.jobs: list[Job] = []
+        self.whole: list[str | None] = []
+
+    # -- jobs --------------------------------------------------------------------------------
+
+    def enqueued(self, msg: Msg) -> None:
+        """A record of a main topic that can be read is a job."""
+        lane, key = None, msg.key_
+        if self._ordering == "partition":
+            key = b"#%d" % msg.log.number
+        if key is not None and self._ordering != "none":
+            where = (msg.log.topic, key)
+            lane = self.lanes.get(where) or self.lanes.setdefault(where, Lane(key))
+        job = msg.job = Job(lane, msg.log, msg.offset_)
+        self.jobs.append(job)
+        self.unended += 1
+        if lane is None:
+            return
+        if lane.jobs and lane.jobs[-1].place > job.place:
+            insort(lane.jobs, job, key=_by_place)
+            for rank, other in enumerate(lane.jobs):
+                other.rank = rank
+        else:
+            job.rank = len(lane.jobs)
+            lane.jobs.append(job)
+
+    def received(self, messages: list[Msg]) -> None:
+        """These were handed to an engine."""
+        for msg in messages:
+            lane = msg.job.lane
+            if lane is not None:
+                msg.behind = self._first_open(lane) < msg.job.rank
+
+    def started(self, owner: Owner, msg: Msg) -> int:
+        """An attempt begins; returns the taking it belongs to."""
+        log, job = msg.log, msg.job
+        take = owner.takes.get(log.number, 0)
+        self.starts += 1
+        if msg.due > owner.told and msg.reason != "waiting":
+            self._early(owner, msg)
+        if msg.take == take and not msg.again:
+            raise Violation(f"{msg} starts twice in one taking of its shard")
+        if msg.take and msg.take != take:
+            self.totals["reruns"] += 1
+            job.reruns += 1
+        lane = job.lane
+        if lane is not None:
+            if owner.busy.get(lane) == take:
+                raise Violation(f"{msg} starts while its lane has a job running")
+            owner.busy[lane] = take
+        if log.owner is None or log.owner != owner.member:
+            self.totals["zombie starts"] += 1
+            return take
+        if msg.take != take:
+            msg.take, msg.tries, msg.climbed, msg.done = take, 0, 0, False
+        msg.again = False
+        if self.whole[log.number] != owner.member:
+            raise Violation(f"{msg} starts while its shard is not owned as a whole")
+        if not job.started:
+            job.started = True
+            if lane is not None:
+                self._in_order(lane, msg)
+        return take
+
+    def finished(self, owner: Owner, msg: Msg, take: int, result: str, children: int) -> None:
+        """An attempt ends.
+
+        S success, D discard, R rejected, F failed, A failed and a time was asked for, I interrupted.
+        """
+        log, job = msg.log, msg.job
+        lane = job.lane
+        if lane is not None and owner.busy.get(lane) == take:
+            del owner.busy[lane]
+        rightful = log.owner is not None and log.owner == owner.member
+        if not rightful or msg.take != take or owner.takes.get(log.number) != take:
+            self.totals["late ends"] += 1
+            return
+        if result == "I":
+            msg.again = True
+            return
+        msg.result = result
+        msg.tries += 1
+        if result in ("S", "D"):
+            msg.done, msg.children = True, children
+        if not self._failed(msg) and not job.ended:
+            job.ended = True
+            self.unended -= 1
+
+    def _failed(self, msg: Msg) -> bool:
+        """Whether its last attempt failed and it is to be tried again, here or from a tier."""
+        if msg.result not in ("F", "A"):
+            return False
+        if msg.result == "F" and msg.attempts + msg.tries <= self._immediate:
+            msg.again = True
+            return True
+        if msg.rung + msg.climbed >= self._rungs:
+            return False
+        if self._ordering == "partition":
+            msg.climbed += 1
+            msg.again = True
+        return True
+
+    # -- what the broker accepted ------------------------------------------------------------
+
+    def accepted(self, offsets: dict[Log, int]) -> None:
+        """Offsets of a commit, or of a transaction that was committed."""
+        for log, offset in offsets.items():
+            self._commit(log, offset)
+        self.accepts += 1
+
+    def sent(self, member: str | None, offsets: dict[Log, int]) -> None:
+        """Offsets on their way: they must be of partitions the sender owns, or be refused."""
+        for log in offsets:
+            if log.owner != member:
+                raise Violation(f"{member} commits {log.name}, which is {log.owner}'s")
+
+    def written(self, copies: Iterable[tuple[Msg, Msg, int]]) -> None:
+        """Records of a committed transaction that carry others on."""
+        for source, copy, take in copies:
+            self._copied(source, copy, take)
+
+    def _copied(self, source: Msg, copy: Msg, take: int) -> None:
+        job = source.job
+        if copy.log.kind == "main":
+            source.children -= 1
+            self.totals["children"] += 1
+            self.enqueued(copy)
+            return
+        if source.moved == take:
+            raise Violation(f"{source} is carried on twice in one taking, now to {copy}")
+        if source.done and source.take == take:
+            raise Violation(f"{source} is complete, and yet carried on to {copy}")
+        if source.moved:
+            job.reruns += 1
+            self.totals["reruns"] += 1
+        self._follows(source, copy, take)
+        source.moved = take
+        if copy.log.kind == "dlq":
+            self.totals["dead"] += 1
+            job.ends += 1
+            if job.ends > 1 and not job.reruns:
+                raise Violation(f"{job} has two ends")
+            return
+        self.totals["moves"] += 1
+        self.totals["waiting moves" if copy.reason == "waiting" else "failed moves"] += 1
+        if job.lane is not None and not job.lane.parked:
+            job.lane.parked = True
+            self.totals["parked keys"] += 1
+
+    def _commit(self, log: Log, offset: int) -> None:
+        if offset < log.judged:
+            raise Violation(f"the offset of {log.name} goes back from {log.judged} to {offset}")
+        if offset > log.stable:
+            raise Violation(f"{offset} of {log.name} is committed, and {log.stable} is stable")
+        for msg in log.entries[log.judged : offset]:
+            if msg is None or msg.moved:
+                continue
+            if not msg.done:
+                raise Violation(f"{offset} of {log.name} is committed, and {msg} is not complete")
+            if msg.children > 0:
+                raise Violation(f"{msg} is committed without its children")
+            msg.job.ends += 1
+            if msg.job.ends > 1 and not msg.job.reruns:
+                raise Violation(f"{msg.job} has two ends")
+        log.judged = offset
+
+    def _follows(self, source: Msg, copy: Msg, take: int) -> None:
+        """What a copy says must follow from its source and the attempt that was made."""
+        if copy.reason == "waiting":
+            if (copy.attempts, copy.rung) != (source.attempts, source.rung):
+                raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
+            if copy.log.kind == "dlq":
+                raise Violation(f"{source} is moved to the DLQ to wait")
+            return
+        if source.take != take or source.again or source.result not in ("F", "A", "R"):
+            raise Violation(f"{source} is carried on as {copy.reason}, and no attempt failed")
+        if copy.attempts != source.attempts + source.tries:
+            raise Violation(
+                f"{source}, attempt {source.attempts} + {source.tries}, becomes {copy.attempts}"
+            )
+        rung = source.rung + source.climbed
+        dead = source.result == "R" or rung >= self._rungs
+        if dead != (copy.log.kind == "dlq"):
+            raise Violation(f"{source} came to {source.result} and is moved to {copy}")
+        if not dead and copy.rung != rung + 1:
+            raise Violation(f"{source}, rung {rung}, climbs to {copy.rung}")
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def close(self, logs: Iterable[Log]) -> None:
+        """Nothing moves any longer: all jobs have ended, for good."""
+        for job in self.jobs:
+            if not job.ended or not job.ends:
+                raise Violation(f"{job} never ended")
+        for log in logs:
+            if log.kind != "dlq" and log.entries and log.judged != len(log.entries):
+                raise Violation(f"{log.name} is committed to {log.judged} of {len(log.entries)}")
+
+    def _first_open(self, lane: Lane) -> int:
+        jobs, head = lane.jobs, lane.head
+        while head < len(jobs) and jobs[head].ended:
+            head += 1
+        lane.head = head
+        return head
+
+    def _in_order(self, lane: Lane, msg: Msg) -> None:
+        head = self._first_open(lane)
+        if head < msg.job.rank:
+            raise Violation(f"{msg} starts first, and {lane.jobs[head]} has not ended")
+        if msg.behind:
+            self.totals["holds"] += 1
+
+    def _early(self, owner: Owner, msg: Msg) -> None:
+        if msg.offset_ >= owner.excused.get(msg.log, 0):
+            raise Violation(f"{msg} starts {msg.due - owner.told:.3f} s before it is due")

@@ -1,0 +1,112 @@
+"""A model of an executor: some threads, jobs of any duration, outcomes in any order.
+
+Attempts are played lazily: ``advance`` lets everything happen that happens up to a time. It must be
+called before anything changes that decides whose an attempt is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol
+
+Slot = tuple[float, int, Any, int, int]
+
+
+class Handlers(Protocol):
+    """What the jobs do."""
+
+    def begin(self, record: Any) -> int: ...
+
+    def duration(self, record: Any) -> float: ...
+
+    def finish(self, record: Any, take: int) -> bool: ...
+
+
+class Executor:
+    """Runs runs.
+
+    Args:
+        handlers: ``begin`` returns the taking in which an attempt starts, ``finish`` sets its
+            result and says whether the rest of its run goes on.
+        released: the result of what was not begun.
+    """
+
+    def __init__(self, handlers: Handlers, released: Any, threads: int) -> None:
+        self._handlers, self._released = handlers, released
+        self._idle = threads
+        self._ready: deque[Any] = deque()
+        self._running: list[Slot] = []
+        self._finished: list[Any] = []
+        self._count = 0
+        self.halted = False
+
+    @property
+    def out(self) -> int:
+        """Attempts that run."""
+        return len(self._running)
+
+    @property
+    def next_end(self) -> float | None:
+        """When the next attempt ends."""
+        return self._running[0][0] if self._running else None
+
+    def submit(self, runs: list[Any], now: float) -> None:
+        self._ready.extend(runs)
+        self._fill(now)
+
+    def advance(self, now: float) -> None:
+        running, handlers = self._running, self._handlers
+        while running and running[0][0] <= now:
+            at, _, run, index, take = heappop(running)
+            record = run[index]
+            goes_on = handlers.finish(record, take)
+            self._finished.append(record)
+            index += 1
+            if index < len(run):
+                if goes_on and not self.halted and run[index].log.live:
+                    self._start(run, index, at)
+                    continue
+                self._release(run[index:])
+            self._idle += 1
+            self._fill(at)
+
+    def collect(self) -> list[Any]:
+        finished, self._finished = self._finished, []
+        return finished
+
+    def halt(self) -> None:
+        """Begin nothing more, and give back what was not begun."""
+        self.halted = True
+        while self._ready:
+            self._release(self._ready.popleft())
+
+    def go_on(self) -> None:
+        self.halted = False
+
+    def delay(self, seconds: float) -> None:
+        """The process stood still for so long."""
+        self._running = [(at + seconds, *rest) for at, *rest in self._running]
+        heapify(self._running)
+
+    def _fill(self, now: float) -> None:
+        ready = self._ready
+        while ready and self._idle:
+            run = ready.popleft()
+            if self.halted or not run[0].log.live:
+                self._release(run)
+            else:
+                self._idle -= 1
+                self._start(run, 0, now)
+
+    def _start(self, run: Any, index: int, now: float) -> None:
+        record = run[index]
+        take = self._handlers.begin(record)
+        self._count += 1
+        end = now + self._handlers.duration(record)
+        heappush(self._running, (end, self._count, run, index, take))
+
+    def _release(self, run: Any) -> None:
+        for record in run:
+            record.result = self._released
+            self._finished.append(record)
