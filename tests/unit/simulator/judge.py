@@ -76,6 +76,7 @@ class Judge:
             where = (msg.log.topic, key)
             lane = self.lanes.get(where) or self.lanes.setdefault(where, Lane(key))
         job = msg.job = Job(lane, msg.log, msg.offset_)
+        job.copies.append(msg)
         self.jobs.append(job)
         self.unended += 1
         if lane is None:
@@ -205,6 +206,7 @@ class Judge:
             if job.ends > 1 and not job.reruns:
                 raise Violation(f"{job} has two ends")
             return
+        job.copies.append(copy)
         self.totals["moves"] += 1
         self.totals["waiting moves" if copy.reason == "waiting" else "failed moves"] += 1
         if job.lane is not None and not job.lane.parked:
@@ -220,7 +222,9 @@ class Judge:
             if msg is None or msg.moved:
                 continue
             if not msg.done:
-                raise Violation(f"{offset} of {log.name} is committed, and {msg} is not complete")
+                log.judged = msg.offset_ + 1
+                self._superseded(msg)
+                continue
             if msg.children > 0:
                 raise Violation(f"{msg} is committed without its children")
             msg.job.ends += 1
@@ -248,6 +252,16 @@ class Judge:
             raise Violation(f"{source} came to {source.result} and is moved to {copy}")
         if not dead and copy.rung != rung + 1:
             raise Violation(f"{source}, rung {rung}, climbs to {copy.rung}")
+
+    def _superseded(self, msg: Msg) -> None:
+        """A record that neither ended nor went on may be dropped for a newer one of its job."""
+        job = msg.job
+        others = [m for m in job.copies if m is not msg and m.offset_ >= m.log.judged]
+        if not others and not job.ends:
+            raise Violation(f"{msg} is committed, and it is not complete")
+        if others and all(m.attempts < msg.attempts for m in others):
+            raise Violation(f"{msg} is dropped for an older record of its job")
+        self.totals["superseded"] += 1
 
     # -- the end -----------------------------------------------------------------------------
 

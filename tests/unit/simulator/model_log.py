@@ -27,16 +27,18 @@ class Job:
     Attributes:
         place: its offset in its main topic.
         ended: whether an attempt of a rightful owner ended it.
+        copies: its records: in its main topic, then in tiers.
         ends: how often a committed transaction ended it for good (success, discard or DLQ).
     """
 
-    __slots__ = ("ended", "ends", "lane", "main", "place", "rank", "reruns", "started")
+    __slots__ = ("copies", "ended", "ends", "lane", "main", "place", "rank", "reruns", "started")
 
     def __init__(self, lane: Lane | None, main: Log, place: int) -> None:
         self.lane, self.main, self.place = lane, main, place
         self.rank = 0
         self.started = self.ended = False
         self.reruns = self.ends = 0
+        self.copies: list[Msg] = []
 
     def __str__(self) -> str:
         key = self.lane.key.decode() if self.lane else "-"
