@@ -15,15 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streamjobs.engine.breaker import Breaker, BreakerPolicy
 from streamjobs.engine.decide import Decider
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import BEGINNING, Flow, Outbox, Partition
+from streamjobs.engine.pressure import Pressure
 from streamjobs.engine.records import Log, Message, Move, Record, Run
-from streamjobs.engine.results import RELEASED, Outcome
+from streamjobs.engine.results import RELEASED, Failed, Outcome
 from streamjobs.engine.shard import HELD_PER_TIER, Shard
 
-# Seconds that main may be full before it is paused; the caller bridges less by not polling.
-FULL_BEFORE_PAUSE = 1.0
 # Seconds that a head may run before memory is freed of its followers.
 HEAD_PATIENCE = 10.0
 
@@ -56,12 +56,15 @@ class Engine:
     Args:
         ladder: the queue's topics and policy.
         capacity: how many records may be in hand before no more are fetched from main.
+        breaker: when the queue pauses itself; None: never.
 
     Attributes:
         counts: outcomes since the caller last emptied it, by (job name, outcome).
     """
 
-    def __init__(self, ladder: Ladder, *, capacity: int = 2_000) -> None:
+    def __init__(
+        self, ladder: Ladder, *, capacity: int = 2_000, breaker: BreakerPolicy | None = None
+    ) -> None:
         self._ladder, self._capacity = ladder, capacity
         self._expected = {*ladder.mains, *ladder.reads}
         self._rungs = {topic: rung for rung, topic in enumerate(ladder.reads, start=1)}
@@ -69,10 +72,11 @@ class Engine:
         self._shards: dict[int, Shard] = {}
         self._logs: dict[Partition, Log] = {}
         self._questions: list[int] = []
-        self._out = Outbox()
+        self._breaker = None if breaker is None else Breaker(breaker)
+        self._probing = False
+        self._out = Outbox([[] for _ in ladder.mains])
         self._decider = Decider(ladder, self._out)
-        self._full_since: float | None = None
-        self._next_survey = 0.0
+        self._pressure = Pressure(ladder, self._out, capacity)
         self.counts: Counter[tuple[str, str]] = Counter()
 
     # -- events ------------------------------------------------------------------------------
@@ -176,6 +180,7 @@ class Engine:
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
         counts, shards = self.counts, self._shards
+        failed = 0
         for record in records:
             log = record.log
             if not log.live:
@@ -188,10 +193,15 @@ class Engine:
                 counts[record.job or "", Outcome.SUCCEEDED] += 1
             else:
                 outcome = self._decider.decide(record, result, shard, now)
+                if type(result) is Failed:
+                    failed += 1
                 if result is not RELEASED:
                     counts[record.job or "", outcome] += 1
             if last and record.key is not None:
                 shard.run_ended(record, now)
+        if self._breaker is not None and records:
+            fine = sum(1 for r in records if r.result is None) if failed else len(records)
+            self._breaker.count(failed, fine, now)
 
     def tick(self, now: float) -> None:
         """Let time pass: what came due takes its place in line, and flow follows the load."""
@@ -206,7 +216,11 @@ class Engine:
                 shard.tick(now)
             elif shard.answered and not shard.active:
                 self._go_on_taking(shard, now)
-        self._regulate_main(now)
+        if self._breaker is not None and self._breaker.open and self._breaker.probe(now):
+            self._probing = True
+        if self._pressure.regulate(self._shards.values(), now):
+            for shard in self._shards.values():
+                shard.move_followers(HEAD_PATIENCE, now)
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -215,11 +229,30 @@ class Engine:
         questions, self._questions = self._questions, []
         return questions
 
+    def take_ranked(self) -> list[list[Run]]:
+        """Return the runs to hand to the executor, by urgency; none is returned twice.
+
+        While the breaker is open it is one run every few seconds.
+        """
+        if self.tripped:
+            return self._take_probe()
+        ranked = self._out.starts
+        self._out.starts = [[] for _ in ranked]
+        return ranked
+
     def take_starts(self) -> list[Run]:
-        """Return the runs to hand to the executor; none is returned twice."""
-        starts = self._out.starts[:]
-        self._out.starts.clear()
-        return starts
+        """Return the runs to hand to the executor, the most urgent first."""
+        return [run for runs in self.take_ranked() for run in runs]
+
+    def _take_probe(self) -> list[list[Run]]:
+        probe: list[list[Run]] = [[] for _ in self._out.starts]
+        if self._probing:
+            for rank, runs in enumerate(self._out.starts):
+                if runs:
+                    probe[rank].append(runs.pop(0))
+                    self._probing = False
+                    break
+        return probe
 
     def take_flow(self) -> Flow:
         """Return what to seek, pause and resume; the caller does it before it polls again."""
@@ -300,6 +333,11 @@ class Engine:
         """The partitions owned at present."""
         return set(self._logs)
 
+    @property
+    def tripped(self) -> bool:
+        """Whether the breaker is open: nearly everything failed, and the queue pauses itself."""
+        return self._breaker is not None and self._breaker.open
+
     def next_due(self) -> float | None:
         """When the next held record is due, in seconds since the epoch, or None."""
         heads = (log.held[0][0] for log in self._logs.values() if log.held)
@@ -348,31 +386,6 @@ class Engine:
             shard.logs[topic] = self._logs[topic, old.partition] = fresh
         if not shard.logs:
             del self._shards[shard.number]
-
-    def _regulate_main(self, now: float) -> None:
-        """Pause main only after a while of being full; the caller bridges shorter ones.
-
-        A main partition that a tier's record waits for is never paused: its turn would not come.
-        """
-        mains = [log for log in self._logs.values() if log.delay is None]
-        needed = {topic for s in self._shards.values() for topic, _ in s.for_main}
-        if not self.full:
-            self._full_since = None
-        elif self._full_since is None or self._full_since > now:
-            self._full_since = now
-        full_for = 0.0 if self._full_since is None else now - self._full_since
-        room = self.load <= self._capacity // 2
-        for log in mains:
-            if not self._shards[log.partition].active:
-                continue
-            if room or log.topic in needed:
-                self._out.resume(log)
-            elif full_for > FULL_BEFORE_PAUSE:
-                self._out.pause(log)
-        if full_for > FULL_BEFORE_PAUSE and (now >= self._next_survey or now < full_for):
-            self._next_survey = now + FULL_BEFORE_PAUSE
-            for shard in self._shards.values():
-                shard.move_followers(HEAD_PATIENCE, now)
 
 
 def _by_partition(

@@ -26,12 +26,13 @@ class Outbox:
     """Decisions that wait: runs to start, records to move, children to enqueue, flow.
 
     Attributes:
+        starts: by urgency, the rank of their main topic: 0 is the most urgent.
         children: each with the record whose success brings it about.
         seconds_each: a job's mean duration in lanes that have something in a tier, in seconds.
         last_move: the move decided last, as a sample for the log.
     """
 
-    starts: list[Run] = field(default_factory=list)
+    starts: list[list[Run]]
     moves: list[Move] = field(default_factory=list)
     children: list[tuple[Record, Any]] = field(default_factory=list)
     flow: Flow = field(default_factory=Flow)
@@ -62,6 +63,7 @@ class Outbox:
 
     def forget_dead(self) -> None:
         """Drop what belongs to assignments that are over."""
-        self.starts[:] = [run for run in self.starts if run[0].log.live]
+        for runs in self.starts:
+            runs[:] = [run for run in runs if run[0].log.live]
         self.moves[:] = [move for move in self.moves if move.record.log.live]
         self.children[:] = [child for child in self.children if child[0].log.live]

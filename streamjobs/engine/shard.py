@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.lane import RUN_LENGTH, Lane, Parked, by_place
 from streamjobs.engine.outbox import Outbox
-from streamjobs.engine.records import Log, Message, Move, Record
+from streamjobs.engine.records import Log, Message, Move, Record, Run
 from streamjobs.headers import Delivery, Failure, Origin, Reason, headers_of, read_delivery
 
 # Records of a tier held in memory until due; only above it is the partition paused, since a pause
@@ -70,6 +70,10 @@ class Shard:
         self.delayed.clear()
         self.waiting = 0
 
+    def _starts(self, main: str) -> list[Run]:
+        """Where the runs of a main topic's lanes go."""
+        return self._out.starts[self._ladder.mains.index(main)]
+
     def start(self, now: float) -> None:
         """All tiers are read: jobs may start, first those whose turn came while this was so."""
         self.active = True
@@ -86,7 +90,7 @@ class Shard:
         log.watermark.received(offsets)
         log.load += len(batch)
         log.at_end = False
-        lanes, starts = self.lanes[log.topic], self._out.starts
+        lanes, starts = self.lanes[log.topic], self._starts(log.topic)
         one_key = {Ordering.NONE: None, Ordering.PARTITION: ONE_LANE}
         by_key = self._ladder.ordering is Ordering.KEY
         for message, offset in zip(batch, offsets, strict=True):
@@ -210,7 +214,7 @@ class Shard:
         if origin is None or origin.partition != self.number:
             self._forged(record, "no origin in this partition")
         elif record.key is None:
-            self._out.starts.append([record])
+            self._starts(self._ladder.main_of(origin)[0]).append([record])
         else:
             main = self._ladder.main_of(origin)[0]
             lane = self._lane(main, record.key, now)
@@ -319,10 +323,11 @@ class Shard:
         """Take back a record that did not run to its end: it is in line again at its place."""
         record.result, record.last = None, True
         record.log.load += 1
+        main = self.main_of(record)
         if record.key is None:
-            self._out.starts.append([record])
+            self._starts(main).append([record])
             return
-        lanes = self.lanes[self.main_of(record)]
+        lanes = self.lanes[main]
         lane = lanes.get(record.key)
         if isinstance(lane, Lane):
             lane.wait(record)
@@ -354,7 +359,7 @@ class Shard:
             lanes[record.key] = rest or None
             for each in run[:-1]:
                 each.last = False
-            self._out.starts.append(run)
+            self._starts(main).append(run)
 
     def _advance(self, main: str, lane: Lane, now: float) -> None:
         """Start what may start in a lane; forget the lane when nothing is left of it."""
@@ -363,7 +368,7 @@ class Shard:
         position = self.logs[main].watermark.position
         run = lane.take_run(now, position)
         if run:
-            self._hand_over(lane, run, now)
+            self._hand_over(main, lane, run, now)
             if not lane.order and not lane.waiting:
                 self.lanes[main][lane.key] = None
         elif lane.waiting or lane.order:
@@ -393,7 +398,7 @@ class Shard:
         self._forged(head, why)
         self._advance(main, lane, now)
 
-    def _hand_over(self, lane: Lane, run: list[Record], now: float) -> None:
+    def _hand_over(self, main: str, lane: Lane, run: list[Record], now: float) -> None:
         for record in run:
             record.last = False
             if record.held:
@@ -404,7 +409,7 @@ class Shard:
                 self.waiting -= 1
         run[-1].last = True
         lane.running, lane.since, lane.handed = True, now, len(run)
-        self._out.starts.append(run)
+        self._starts(main).append(run)
 
     def _make_way(self, lane: Lane, now: float) -> None:
         """After a run: when the line will not move soon, those that wait in memory are moved."""

@@ -32,13 +32,19 @@ class ThreadExecutor:
             ``result`` and ``job``, and never raises.
         concurrency: how many threads.
         name: their names' beginning.
+        ranks: how many urgencies there are.
     """
 
     def __init__(
-        self, make_attempt: Callable[[], Callable[[Record], None]], concurrency: int, name: str
+        self,
+        make_attempt: Callable[[], Callable[[Record], None]],
+        concurrency: int,
+        name: str,
+        *,
+        ranks: int = 1,
     ) -> None:
         self._make_attempt = make_attempt
-        self._ready: deque[Run] = deque()
+        self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
         self._finished: deque[Record] = deque()
         self._idle: list[threading.Lock] = []
         self._waiting, self._wanted = False, 1
@@ -53,14 +59,19 @@ class ThreadExecutor:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, runs: Iterable[Run]) -> None:
-        """Take runs; each is executed in order until a record of it does not succeed."""
-        self._ready.extend(runs)
+    def submit(self, runs: Iterable[Run], rank: int = 0) -> None:
+        """Take runs; each is executed in order until a record of it does not succeed.
+
+        Args:
+            runs: of one urgency.
+            rank: which; runs of a lower rank are begun first.
+        """
+        self._ready[rank].extend(runs)
         self._wake(1)
 
     def nudge(self) -> None:
         """Wake more threads when the running ones would take too long with what is ready."""
-        ready = len(self._ready)
+        ready = sum(map(len, self._ready))
         if not ready or not self._idle:
             self._wake_next = 1
             return
@@ -90,11 +101,7 @@ class ThreadExecutor:
     def halt(self) -> None:
         """Begin nothing more, and give back what was not begun; running jobs go on to their end."""
         self._halted = True
-        while True:
-            try:
-                run = self._ready.popleft()
-            except IndexError:
-                return
+        while (run := self._next()) is not None:
             self._release(run)
 
     def go_on(self) -> None:
@@ -127,17 +134,24 @@ class ThreadExecutor:
         mine.acquire()
         attempt = self._make_attempt()
         while not self._stopping:
-            try:
-                run = self._ready.popleft()
-            except IndexError:
+            run = self._next()
+            if run is None:
                 self._sleep(mine)
+            else:
+                self._run(run, attempt)
+
+    def _next(self) -> Run | None:
+        for ready in self._ready:
+            try:
+                return ready.popleft()
+            except IndexError:
                 continue
-            self._run(run, attempt)
+        return None
 
     def _sleep(self, mine: threading.Lock) -> None:
         """Wait for a waker; what was submitted just before being listed as idle is not missed."""
         self._idle.append(mine)
-        if self._ready or self._stopping:
+        if any(self._ready) or self._stopping:
             try:
                 self._idle.remove(mine)
             except ValueError:

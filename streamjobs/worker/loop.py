@@ -209,9 +209,10 @@ class QueueLoop(threading.Thread):
         self._next_question = now + (QUESTION_RETRY if left else 0.0)
 
     def _begin(self) -> None:
-        if runs := self.engine.take_starts():
-            self._out += sum(map(len, runs))
-            self._executor.submit(runs)
+        for rank, runs in enumerate(self.engine.take_ranked()):
+            if runs:
+                self._out += sum(map(len, runs))
+                self._executor.submit(runs, rank)
         self._executor.nudge()
 
     def _commit(self, now: float) -> None:

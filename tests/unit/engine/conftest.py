@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from unit.engine.drive import LONG, MAIN, SHORT, TOPICS, Driver, own
 
+from streamjobs.engine.breaker import BreakerPolicy
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 
@@ -13,10 +14,14 @@ from streamjobs.engine.ladder import Ladder
 @pytest.fixture
 def make_driver() -> Callable[..., Driver]:
     def make(
-        *, capacity: int = 100, writes: tuple[float, ...] = (1.0, 10.0), **more: Any
+        *,
+        capacity: int = 100,
+        writes: tuple[float, ...] = (1.0, 10.0),
+        breaker: BreakerPolicy | None = None,
+        **more: Any,
     ) -> Driver:
         ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, writes, {MAIN: "T"}, **more)
-        return Driver(Engine(ladder, capacity=capacity))
+        return Driver(Engine(ladder, capacity=capacity, breaker=breaker))
 
     return make
 
