@@ -18,6 +18,7 @@ from typing import Any
 from streamjobs.engine.breaker import Breaker, BreakerPolicy
 from streamjobs.engine.decide import Decider
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.lane import Lane
 from streamjobs.engine.outbox import BEGINNING, Flow, Outbox, Partition
 from streamjobs.engine.pressure import Pressure
 from streamjobs.engine.records import Log, Message, Move, Record, Run
@@ -307,10 +308,8 @@ class Engine:
     @property
     def parked_keys(self) -> int:
         """Keys with a job in a tier, in the shards that are owned."""
-        lanes = (
-            lane for s in self._shards.values() for by in s.lanes.values() for lane in by.values()
-        )
-        return sum(1 for lane in lanes if getattr(lane, "order", None))
+        lanes = (x for s in self._shards.values() for by in s.lanes.values() for x in by.values())
+        return sum(isinstance(x, tuple) or (isinstance(x, Lane) and bool(x.order)) for x in lanes)
 
     @property
     def moves_wait(self) -> bool:

@@ -2,8 +2,8 @@
 
 A lane is the jobs of one (priority, key): one runs at a time, in the order of their places.
 ``lanes`` has an entry for each lane that is busy or has something in a tier: ``None`` while one job
-runs and nobody waits, which is nearly always; a list of followers while nothing is in a tier; else
-a ``Lane``.
+runs and nobody waits, which is nearly always; a list of followers while nothing is in a tier; a
+tuple while no more than one job in a tier is known; else a ``Lane``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ SMOOTHING = 0.1
 # The key of the one lane of a queue with ordering="partition".
 ONE_LANE = b""
 
-Lanes = dict[bytes, "list[Record] | Lane | None"]
+# A lane with one job, which is in a tier and not in memory: its place, when it is due, and whether
+# it only waits. Of a million parked keys nearly all are like that.
+Sole = tuple[int, float, bool]
+Lanes = dict[bytes, "list[Record] | Sole | Lane | None"]
 
 
 class Shard:
@@ -108,7 +111,7 @@ class Shard:
                 elif isinstance(lane, list):
                     lane.append(record)
                 else:
-                    self._line_up(lane, record, now)
+                    self._line_up(self._lane(log.topic, key, now), record, now)
         if self.for_main:
             self.main_advanced(now)
 
@@ -156,6 +159,9 @@ class Shard:
         if key is None or origin is None or origin.partition != self.number:
             return  # it is judged when it is due: nothing waits for it
         main, place = self._ladder.main_of(origin)
+        if record is None and key not in self.lanes[main]:
+            self.lanes[main][key] = (place, due, delivery.waiting)
+            return
         if record is not None:
             record.place = place
         lane = self._lane(main, key, now)
@@ -188,7 +194,9 @@ class Shard:
         if isinstance(before, Lane):
             return before
         lane = Lane(key, now)
-        if key in lanes:
+        if isinstance(before, tuple):
+            lane.park(before[0], Parked(before[1], None, waiting=before[2]))
+        elif key in lanes:
             lane.running = True
             lane.waiting = before or []
             self.waiting += len(lane.waiting)
@@ -332,10 +340,10 @@ class Shard:
         if isinstance(lane, Lane):
             lane.wait(record)
             self.waiting += 1
-        elif lane is None:
-            lanes[record.key] = [record]
-        else:
+        elif isinstance(lane, list):
             insort(lane, record, key=by_place)
+        else:
+            lanes[record.key] = [record]
 
     def run_ended(self, record: Record, now: float) -> None:
         """The last of a run has come back: start what follows, or close the lane."""
@@ -343,23 +351,21 @@ class Shard:
         main = self.main_of(record)
         lanes = self.lanes[main]
         lane = lanes[record.key]
-        if lane is None:
-            del lanes[record.key]
-        elif isinstance(lane, Lane):
+        if isinstance(lane, Lane):
             lane.running = False
             if lane.handed:
                 seconds = max(0.0, now - lane.since) / lane.handed
                 self._out.seconds_each += (seconds - self._out.seconds_each) * SMOOTHING
             self._advance(main, lane, now)
             self._make_way(lane, now)
-        elif not lane:
-            del lanes[record.key]
-        else:
+        elif isinstance(lane, list):
             run, rest = lane[:RUN_LENGTH], lane[RUN_LENGTH:]
             lanes[record.key] = rest or None
             for each in run[:-1]:
                 each.last = False
             self._starts(main).append(run)
+        else:
+            del lanes[record.key]
 
     def _advance(self, main: str, lane: Lane, now: float) -> None:
         """Start what may start in a lane; forget the lane when nothing is left of it."""
@@ -425,7 +431,7 @@ class Shard:
     def move_followers(self, patience: float, now: float) -> None:
         """Memory is full: move the followers of heads that have run for over ``patience``."""
         for main, lanes in self.lanes.items():
-            for key in [k for k, v in lanes.items() if v]:
+            for key in [k for k, v in lanes.items() if v and not isinstance(v, tuple)]:
                 lane = self._lane(main, key, now)
                 if lane.running and now - lane.since > patience:
                     surplus, lane.waiting = lane.waiting, []
