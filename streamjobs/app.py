@@ -7,7 +7,7 @@ import inspect
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
@@ -27,7 +27,7 @@ from streamjobs.handle import ContextJob, Enqueuer, Job, PlainJob
 from streamjobs.job import JobDefinition, read_parameters
 from streamjobs.kafka.stores import open_store
 from streamjobs.keys import key_rule
-from streamjobs.registry import DEFAULT_PARTITIONS, DEFAULT_QUEUE, Queue, Registry
+from streamjobs.registry import DEFAULT_PARTITIONS, DEFAULT_QUEUE, Ordering, Queue, Registry
 from streamjobs.retry import Retry
 from streamjobs.settings import Settings, load_settings
 
@@ -156,6 +156,8 @@ class App:
         partitions: int = DEFAULT_PARTITIONS,
         retry: Retry | None = None,
         retention: str | float = "7d",
+        priorities: Sequence[str] = (),
+        ordering: Ordering = "key",
     ) -> Queue:
         """Declare a queue.
 
@@ -164,12 +166,26 @@ class App:
             partitions: of each of its topics; at most so many workers share it.
             retry: the ladder for its jobs; ``Retry()`` when None.
             retention: how long jobs stay in the log, and so how far back history reaches.
+            priorities: most urgent first, such as ``("high", "normal", "low")``; each has a main
+                topic of its own, and order is kept inside each. A call that names none gets
+                ``normal`` where there is one, else the middle one (of an even number, the less
+                urgent of the two in the middle). Empty: no priorities.
+            ordering: what order jobs start in. ``key``: those of one key and priority as they
+                were enqueued, retries included. ``none``: a failed job holds nobody up.
+                ``partition``: all of one partition and priority in one line, which stands still
+                while its head waits to be tried again.
 
         Raises:
-            DefinitionError: a name that is bad, reserved or taken, or an impossible count.
+            DefinitionError: a name or priority that is bad, reserved or taken, an impossible
+                count, or an unknown ordering.
         """
         return self.registry.add_queue(
-            name, partitions=partitions, retry=retry, retention=retention
+            name,
+            partitions=partitions,
+            retry=retry,
+            retention=retention,
+            priorities=priorities,
+            ordering=ordering,
         )
 
     @overload
@@ -231,7 +247,8 @@ class App:
         encoder = Encoder(self.name, definition)
         self.registry.add_job(definition)
         kind: type[Job[..., Any]] = ContextJob if takes_context else PlainJob
-        job = self.jobs[job_name] = kind(lambda: self.client, definition, encoder)
+        declared = self.registry.find_queue(queue)
+        job = self.jobs[job_name] = kind(lambda: self.client, definition, encoder, declared)
         return job
 
     def enqueue_many(self, calls: Iterable[Call]) -> Summary:

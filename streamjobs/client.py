@@ -20,7 +20,7 @@ from streamjobs.kafka.config import record_limit
 from streamjobs.kafka.failures import list_topics
 from streamjobs.kafka.producer import BulkSender, Sender, Tally, enqueue_error
 from streamjobs.settings import Settings
-from streamjobs.topics import QueueTopics
+from streamjobs.topics import main_topic
 
 CLOSE_TIMEOUT = 35.0
 # A batch of one record: 61 bytes of the batch's head, up to 31 of the record's lengths and times.
@@ -50,6 +50,7 @@ class Call:
         args: as the encoder checked them.
         id: of the job to be, or None: a new one each time it is sent.
         key: an ordering key in place of the job's own rule; None: no order.
+        priority: one that the job's queue has; None: it has none.
     """
 
     definition: JobDefinition
@@ -57,6 +58,7 @@ class Call:
     args: dict[str, Any]
     id: str | None = None
     key: KeyChoice = BY_ARGUMENTS
+    priority: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +177,13 @@ class Client:
     def __init__(self, settings: Settings, prefix: str, store: SchemaStore) -> None:
         self._settings, self._prefix, self._store = settings, prefix, store
         self._limit = record_limit(settings)
-        self._routes: dict[Encoder, _Route] = {}
+        self._routes: dict[tuple[Encoder, str | None], _Route] = {}
         self._topics: frozenset[str] = frozenset()
         self._producers = _Producers(settings)
         self._end = weakref.finalize(self, self._producers.close)
 
     def outgoing(self, call: Call) -> Outgoing:
-        """Return the record of a call. The first of each job asks the broker and the store.
+        """Return the record of a call. A job's first of a priority asks the broker and the store.
 
         Raises:
             InvalidArguments: its key cannot be made, or a value cannot be encoded.
@@ -190,7 +192,7 @@ class Client:
             AuthenticationError: the broker refuses us.
             SchemaConflict: the job's schema clashes with the one that is kept.
         """
-        route = self._routes.get(call.encoder) or self._route(call)
+        route = self._routes.get((call.encoder, call.priority)) or self._route(call)
         definition, args, key = call.definition, call.args, call.key
         job_id = call.id or new_id()
         try:
@@ -214,7 +216,7 @@ class Client:
         return Outgoing(route.topic, packed, value, job_id)
 
     def _route(self, call: Call) -> _Route:
-        topic = QueueTopics(self._prefix, call.definition.queue).main
+        topic = main_topic(self._prefix, call.definition.queue, call.priority)
         try:
             if topic not in self._topics:
                 self._topics = list_topics(self._settings)
@@ -226,7 +228,7 @@ class Client:
             prefix = self._store.prefix(topic, call.encoder.name, call.encoder.schema)
         except StreamjobsError as error:
             raise enqueue_error(error) from error
-        route = self._routes[call.encoder] = _Route(topic, prefix)
+        route = self._routes[call.encoder, call.priority] = _Route(topic, prefix)
         return route
 
     def _prepare(self, call: Call) -> None:
@@ -265,7 +267,7 @@ class Client:
                 ``enqueue``.
         """
         loop = asyncio.get_running_loop()
-        if call.encoder not in self._routes:
+        if (call.encoder, call.priority) not in self._routes:
             await loop.run_in_executor(None, self._prepare, call)
         record = self.outgoing(call)
         done: asyncio.Future[JobRef] = loop.create_future()
@@ -340,14 +342,15 @@ class Client:
         rejected: list[int],
         key: RowKey | None,
     ) -> Iterator[Outgoing]:
-        definition, encoder = call.definition, call.encoder
+        definition, encoder, priority = call.definition, call.encoder, call.priority
         name, check = definition.name, encoder.check
         for index, row in enumerate(rows):
             try:
                 _require_mapping(name, row)
                 args = check(row, lax=True)
                 chosen = call.key if key is None else key(row)
-                record = self.outgoing(Call(definition, encoder, args, call.id, chosen))
+                row_call = Call(definition, encoder, args, call.id, chosen, priority)
+                record = self.outgoing(row_call)
             except (InvalidArguments, _TooLarge) as error:
                 if on_reject is None:
                     raise

@@ -14,6 +14,8 @@ from streamjobs.context import Context
 from streamjobs.errors import InvalidArguments
 from streamjobs.job import JobDefinition
 from streamjobs.keys import Key, key_text
+from streamjobs.registry import Queue
+from streamjobs.topics import default_priority, no_such_priority
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,12 +29,15 @@ class Enqueuer(Generic[P]):
         client: Callable[[], Client],
         definition: JobDefinition,
         encoder: Encoder,
+        queue: Queue,
         *,
         id: str | None = None,  # noqa: A002 - the envelope's word
         key: KeyChoice = BY_ARGUMENTS,
+        priority: str | None = None,
     ) -> None:
         self._client, self.definition, self.encoder = client, definition, encoder
-        self._id, self._key = id, key
+        self._queue, self._id, self._key = queue, id, key
+        self._priority = default_priority(queue.priorities) if priority is None else priority
         self._names = tuple(p.name for p in definition.parameters)
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call:
@@ -42,7 +47,7 @@ class Enqueuer(Generic[P]):
             InvalidArguments: naming every argument that is missing, unknown or wrong.
         """
         given = self._by_name(args, kwargs) if args else kwargs
-        return Call(self.definition, self.encoder, self.encoder.check(given), self._id, self._key)
+        return self._call(self.encoder.check(given))
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRef:
         """Enqueue a job and return when the log has it.
@@ -64,15 +69,18 @@ class Enqueuer(Generic[P]):
         *,
         key: Key | ByArguments = BY_ARGUMENTS,
         id: str | UUID | None = None,  # noqa: A002 - the envelope's word
+        priority: str | None = None,
     ) -> Enqueuer[P]:
         """Return the same job with options for one call.
 
         Args:
             key: the ordering key in place of the job's own; None: no order.
             id: the job's id, a UUID: for callers who may have to enqueue the same job again.
+            priority: one that the job's queue was declared with. Without this option it is
+                ``normal`` where the queue has it, else the middle one.
 
         Raises:
-            InvalidArguments: the id is no UUID, or the key no key.
+            InvalidArguments: the id is no UUID, the key no key, or the queue lacks the priority.
         """
         name = self.definition.name
         try:
@@ -83,11 +91,25 @@ class Enqueuer(Generic[P]):
             text = self._id if id is None else str(UUID(str(id)))
         except ValueError as error:
             raise InvalidArguments(name, (f"id: {id!r} is no UUID",)) from error
-        return Enqueuer(self._client, self.definition, self.encoder, id=text, key=chosen)
+        there = self._queue.priorities
+        if priority is not None and priority not in there:
+            raise InvalidArguments(name, (no_such_priority(self._queue.name, priority, there),))
+        return Enqueuer(
+            self._client,
+            self.definition,
+            self.encoder,
+            self._queue,
+            id=text,
+            key=chosen,
+            priority=self._priority if priority is None else priority,
+        )
 
     def template(self) -> Call:
         """Return a call without arguments, for rows to be filled in."""
-        return Call(self.definition, self.encoder, {}, self._id, self._key)
+        return self._call({})
+
+    def _call(self, args: dict[str, Any]) -> Call:
+        return Call(self.definition, self.encoder, args, self._id, self._key, self._priority)
 
     @functools.cached_property
     def _by_name_only(self) -> frozenset[str]:
@@ -122,9 +144,13 @@ class Job(Enqueuer[P], Generic[P, R]):
     """
 
     def __init__(
-        self, client: Callable[[], Client], definition: JobDefinition, encoder: Encoder
+        self,
+        client: Callable[[], Client],
+        definition: JobDefinition,
+        encoder: Encoder,
+        queue: Queue,
     ) -> None:
-        super().__init__(client, definition, encoder)
+        super().__init__(client, definition, encoder, queue)
         functools.update_wrapper(self, definition.function)
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> R:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Literal, get_args
 
 from streamjobs.clock import parse_duration
 from streamjobs.errors import DefinitionError
@@ -11,6 +13,7 @@ from streamjobs.job import JobDefinition, check_job_name
 from streamjobs.retry import Retry
 from streamjobs.topics import (
     MAIN_RETENTION_MS,
+    RESERVED_PRIORITIES,
     RESERVED_QUEUES,
     QueueTopics,
     TopicSpec,
@@ -22,6 +25,7 @@ from streamjobs.topics import (
 DEFAULT_QUEUE = "default"
 DEFAULT_PARTITIONS = 8
 MAX_PARTITIONS = 10_000
+Ordering = Literal["key", "none", "partition"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,31 @@ class Queue:
         name: unique in the app.
         partitions: of every topic of the queue; cannot change while the queue is in use.
         retry: the ladder for its jobs.
-        retention_ms: how long the main topic keeps jobs, and so how far back history reaches.
+        retention_ms: how long a main topic keeps jobs, and so how far back history reaches.
+        priorities: most urgent first, each with a main topic of its own; empty: there are none.
+        ordering: ``key``: jobs of one key and priority run in the order of enqueueing, retries
+            included; ``none``: in any; ``partition``: all of one partition and priority in a line.
     """
 
     name: str
     partitions: int = DEFAULT_PARTITIONS
     retry: Retry = field(default_factory=Retry)
     retention_ms: int = MAIN_RETENTION_MS
+    priorities: tuple[str, ...] = ()
+    ordering: Ordering = "key"
+
+    def topics(self, prefix: str) -> QueueTopics:
+        """Return the names of its topics; ``prefix``: the namespace, else the app."""
+        return QueueTopics(prefix, self.name, self.priorities)
+
+    def specs(self, prefix: str) -> list[TopicSpec]:
+        """Say how each of its topics has to be, main topics first, DLQ last."""
+        return queue_specs(
+            self.topics(prefix),
+            partitions=self.partitions,
+            delays=self.retry.delays,
+            retention_ms=self.retention_ms,
+        )
 
 
 class Registry:
@@ -56,11 +78,14 @@ class Registry:
         partitions: int = DEFAULT_PARTITIONS,
         retry: Retry | None = None,
         retention: str | float = "7d",
+        priorities: Sequence[str] = (),
+        ordering: Ordering = "key",
     ) -> Queue:
         """Declare a queue.
 
         Raises:
-            DefinitionError: a bad or reserved name, a duplicate, or an impossible partition count.
+            DefinitionError: a name or priority that is bad, reserved or there twice, an impossible
+                partition count, or an unknown ordering.
         """
         check_name("queue", name, RESERVED_QUEUES)
         if name in self.queues:
@@ -73,8 +98,17 @@ class Registry:
             raise DefinitionError(
                 f"queue {name!r}: partitions={partitions!r}, must be 1 to {MAX_PARTITIONS:,}"
             )
-        queue = Queue(name, partitions, retry or Retry(), round(parse_duration(retention) * 1000))
-        self.queues[name] = queue
+        if ordering not in get_args(Ordering):
+            known = ", ".join(map(repr, get_args(Ordering)))
+            raise DefinitionError(f"queue {name!r}: ordering={ordering!r}, must be one of {known}")
+        queue = self.queues[name] = Queue(
+            name,
+            partitions,
+            retry or Retry(),
+            round(parse_duration(retention) * 1000),
+            _check_priorities(name, priorities),
+            ordering,
+        )
         return queue
 
     def add_job(self, definition: JobDefinition) -> None:
@@ -128,13 +162,22 @@ class Registry:
         """Say how every topic of the app has to be, the schema log first."""
         specs = [schemas_spec(prefix)]
         for queue in self.queues.values():
-            specs += queue_specs(
-                QueueTopics(prefix, queue.name),
-                partitions=queue.partitions,
-                delays=queue.retry.delays,
-                retention_ms=queue.retention_ms,
-            )
+            specs += queue.specs(prefix)
         return specs
+
+
+def _check_priorities(queue: str, priorities: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(priorities, str) or not isinstance(priorities, Sequence):
+        raise DefinitionError(
+            f"queue {queue!r}: priorities={priorities!r}, must be a tuple of names, the most "
+            'urgent first: ("high", "normal", "low")'
+        )
+    for name in priorities:
+        check_name(f"queue {queue!r}: priority", name, RESERVED_PRIORITIES)
+    if len(set(priorities)) < len(priorities):
+        twice = next(name for name in priorities if priorities.count(name) > 1)
+        raise DefinitionError(f"queue {queue!r}: priority {twice!r} is there twice")
+    return tuple(priorities)
 
 
 def _hint(name: str, known: dict[str, Queue] | dict[str, JobDefinition]) -> str:

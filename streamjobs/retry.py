@@ -10,27 +10,44 @@ from streamjobs.clock import parse_duration
 from streamjobs.errors import DefinitionError
 
 DEFAULT_DELAYS = ("1s", "10s", "1m")
+# Tries at once hold their lane and their thread; more than this is a loop, not a retry.
+MOST_IMMEDIATE = 100
 
 
 @dataclass(frozen=True, init=False)
 class Retry:
     """A ladder of delays: after failure ``n`` the job waits ``delays[n - 1]``, then is tried again.
 
-    After the last rung it is dead, so a job has ``len(delays) + 1`` attempts. An empty
-    ladder means one attempt.
+    Before the first wait it is tried ``immediate`` times more at once, in its place, without a
+    topic. After the last rung it is dead, so a job has ``1 + immediate + len(delays)`` attempts.
 
     Attributes:
-        delays: seconds, ascending, each in a topic of its own.
+        delays: seconds, ascending, each in a topic of its own; empty: no waits.
+        immediate: 0 to 100.
 
     Raises:
-        DefinitionError: delays that are no durations, not ascending, or under a millisecond.
+        DefinitionError: delays that are no durations, not ascending, or under a millisecond; or
+            ``immediate`` is no such number.
     """
 
     delays: tuple[float, ...] = field(default=())
+    immediate: int = 0
 
     def __init__(
-        self, delays: tuple[str | float, ...] | list[str | float] = DEFAULT_DELAYS
+        self,
+        delays: tuple[str | float, ...] | list[str | float] = DEFAULT_DELAYS,
+        *,
+        immediate: int = 0,
     ) -> None:
+        if (
+            isinstance(immediate, bool)
+            or not isinstance(immediate, int)
+            or not 0 <= immediate <= MOST_IMMEDIATE
+        ):
+            raise DefinitionError(
+                f"retry immediate={immediate!r}: how many tries a failed job gets at once, "
+                f"must be 0 to {MOST_IMMEDIATE}"
+            )
         seconds = tuple(parse_duration(delay) for delay in delays)
         if any(s < 0.001 for s in seconds):
             raise DefinitionError(f"retry delays {delays!r}: each must be at least 1ms")
@@ -40,6 +57,7 @@ class Retry:
                 "and a job climbs from the shortest to the longest"
             )
         object.__setattr__(self, "delays", seconds)
+        object.__setattr__(self, "immediate", immediate)
 
 
 def next_tier(rung: int, retry_after: float | None, tiers: tuple[float, ...]) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from streamjobs.clock import format_duration
 from streamjobs.errors import TopicsError
@@ -21,8 +22,9 @@ class QueueStatus:
     """One queue at one moment.
 
     Attributes:
-        waiting: jobs in the main topic behind the committed offset, those that run among them. An
-            upper bound: markers of producers' transactions count.
+        waiting: jobs in the main topics behind the committed offsets, those that run among them.
+            An upper bound: markers of producers' transactions count.
+        waiting_by_priority: the same by priority, most urgent first; empty: the queue has none.
         running: None: only the workers know, and they do not report it.
         retrying: jobs in each retry tier by its delay (``"10s"``), shortest first.
         parked_keys: different keys among the retrying.
@@ -36,6 +38,14 @@ class QueueStatus:
     parked_keys: int
     dead: int
     members: int | None
+    waiting_by_priority: dict[str, int] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs; ``waiting_by_priority`` only where the queue has priorities."""
+        found = asdict(self)
+        if not self.waiting_by_priority:
+            del found["waiting_by_priority"]
+        return found
 
 
 def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
@@ -48,25 +58,29 @@ def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
     with Admin(settings) as admin:
         infos = admin.topics()
         tiers = topics.tiers_among(infos)
-        if missing := [name for name in (topics.main, topics.dlq) if name not in infos]:
+        if missing := [name for name in (*topics.mains, topics.dlq) if name not in infos]:
             raise TopicsError(
                 f"queue {topics.queue!r} has no topic {' and no '.join(missing)}: "
                 "'streamjobs topics apply' creates it"
             )
-        wanted = [topics.main, *tiers, topics.dlq]
+        wanted = [*topics.mains, *tiers, topics.dlq]
         places = [(name, p) for name in wanted for p in range(infos[name].partitions)]
         logs = admin.watermarks(places)
         committed = admin.committed(topics.group, places)
         members = admin.members(topics.group)
-    main = {p: log for p, log in logs.items() if p[0] == topics.main}
+    waiting = {
+        main: sum(_behind(place, log, committed) for place, log in logs.items() if place[0] == main)
+        for main in topics.mains
+    }
     retrying, keys = _count_tiers(settings, logs, committed, tiers)
     return QueueStatus(
-        waiting=sum(_behind(place, log, committed) for place, log in main.items()),
+        waiting=sum(waiting.values()),
         running=None,
         retrying={format_duration(delay): retrying[name] for name, delay in tiers.items()},
         parked_keys=keys,
         dead=_count(settings, [(p, log) for p, log in logs.items() if p[0] == topics.dlq]),
         members=members,
+        waiting_by_priority=dict(zip(topics.priorities, waiting.values(), strict=False)),
     )
 
 

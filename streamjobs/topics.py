@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from streamjobs.clock import format_duration, parse_duration
@@ -22,10 +22,13 @@ _NAME = re.compile(r"[a-z][a-z0-9-]*")
 RESERVED_QUEUES = frozenset(
     "schemas schedules control results workflows reports checkpoints delay scheduler".split()  # noqa: SIM905
 )
+# What comes where a priority stands in a main topic's name.
+RESERVED_PRIORITIES = frozenset({"retry", "dlq", "marks"})
+DEFAULT_PRIORITY = "normal"
 
 
 def check_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
-    """Return ``name`` when it may name an app, a queue or a priority.
+    """Return ``name`` when it may name an app, a queue or a priority; these have no dots.
 
     Raises:
         DefinitionError: when it does not match ``[a-z][a-z0-9-]*`` or is reserved.
@@ -36,31 +39,68 @@ def check_name(kind: str, name: str, reserved: Iterable[str] = ()) -> str:
         )
     if name in reserved:
         raise DefinitionError(
-            f"{kind} name {name!r} is reserved for the app's own topics: choose another"
+            f"{kind} name {name!r} is reserved for streamjobs' own topics: choose another"
         )
     return name
 
 
-@dataclass(frozen=True)
-class TopicSpec:
-    """How one topic has to be: its name, its partition count, its settings as Kafka spells them."""
+def default_priority(priorities: Sequence[str]) -> str | None:
+    """Return the priority of a call that names none; None: the queue has no priorities.
 
-    name: str
-    partitions: int
-    config: dict[str, str] = field(default_factory=dict)
+    It is ``normal`` where there is one, else the middle one; of an even number the less urgent one
+    of the two in the middle.
+    """
+    if not priorities:
+        return None
+    return DEFAULT_PRIORITY if DEFAULT_PRIORITY in priorities else priorities[len(priorities) // 2]
+
+
+def no_such_priority(queue: str, priority: object, priorities: Sequence[str]) -> str:
+    """Say that a queue has no such priority, and which it has."""
+    if not priorities:
+        return f"priority={priority!r}: queue {queue!r} has no priorities"
+    return f"priority={priority!r}: queue {queue!r} has {', '.join(priorities)}"
+
+
+def main_topic(prefix: str, queue: str, priority: str | None) -> str:
+    """Return the main topic of a queue's priority; None: the queue has none."""
+    return f"{prefix}.{queue}" if priority is None else f"{prefix}.{queue}.{priority}"
 
 
 @dataclass(frozen=True)
 class QueueTopics:
-    """The names of one queue's topics and group; ``prefix``: the namespace, else the app."""
+    """The names of one queue's topics and group.
+
+    Attributes:
+        prefix: the namespace, else the app.
+        queue: its name.
+        priorities: most urgent first; empty: the queue has one main topic and no priorities.
+    """
 
     prefix: str
     queue: str
+    priorities: tuple[str, ...] = ()
+
+    @property
+    def mains(self) -> tuple[str, ...]:
+        """Where jobs are enqueued, the most urgent priority first."""
+        return tuple(main_topic(self.prefix, self.queue, p) for p in self.priorities or (None,))
 
     @property
     def main(self) -> str:
-        """Where jobs are enqueued."""
-        return f"{self.prefix}.{self.queue}"
+        """Where a job is enqueued whose call names no priority."""
+        return self.main_of(None)
+
+    def main_of(self, priority: str | None) -> str:
+        """The main topic of a priority; None: of the default one.
+
+        Raises:
+            DefinitionError: the queue has no such priority.
+        """
+        if priority is not None and priority not in self.priorities:
+            raise DefinitionError(no_such_priority(self.queue, priority, self.priorities))
+        chosen = default_priority(self.priorities) if priority is None else priority
+        return main_topic(self.prefix, self.queue, chosen)
 
     @property
     def group(self) -> str:
@@ -96,6 +136,23 @@ class QueueTopics:
         return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
+@dataclass(frozen=True)
+class TopicSpec:
+    """How one topic has to be.
+
+    Attributes:
+        name: of the topic.
+        partitions: how many.
+        config: settings as Kafka spells them.
+        queue: whose topic it is; None: the app's. A name alone does not tell: ``shop.mail.high``.
+    """
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+    queue: QueueTopics | None = None
+
+
 def schemas_topic(prefix: str) -> str:
     """The compacted topic of the app's writer schemas."""
     return f"{prefix}.schemas"
@@ -108,28 +165,29 @@ def queue_specs(
     delays: Iterable[float],
     retention_ms: int = MAIN_RETENTION_MS,
 ) -> list[TopicSpec]:
-    """Say how every topic of a queue has to be, main first, DLQ last."""
-    delete = {"cleanup.policy": "delete"}
-    roomy = {"max.message.bytes": str(MAIN_MAX_BYTES + HEADER_ROOM)}
-    main = TopicSpec(topics.main, partitions, {**delete, "retention.ms": str(retention_ms)})
-    tiers = [
-        TopicSpec(
-            topics.tier(delay),
-            partitions,
-            {
-                **delete,
-                **roomy,
-                # Due = the broker's stamp + the tier's delay: producers' clocks must not matter.
-                "message.timestamp.type": "LogAppendTime",
-                "retention.ms": str(round(delay * 1000) + TIER_SLACK_MS),
-            },
-        )
-        for delay in delays
-    ]
-    dlq = TopicSpec(
-        topics.dlq, partitions, {**delete, **roomy, "retention.ms": str(DLQ_RETENTION_MS)}
-    )
-    return [main, *tiers, dlq]
+    """Say how every topic of a queue has to be, main topics first, DLQ last."""
+    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    mains = [TopicSpec(main, partitions, dict(kept), topics) for main in topics.mains]
+    tiers = [tier_spec(topics, delay, partitions) for delay in delays]
+    dlq = TopicSpec(topics.dlq, partitions, _onward(DLQ_RETENTION_MS), topics)
+    return [*mains, *tiers, dlq]
+
+
+def tier_spec(topics: QueueTopics, delay: float, partitions: int) -> TopicSpec:
+    """Say how the retry tier of a delay, in seconds, has to be."""
+    config = _onward(round(delay * 1000) + TIER_SLACK_MS)
+    # Due = the broker's stamp + the tier's delay: producers' clocks must not matter.
+    config["message.timestamp.type"] = "LogAppendTime"
+    return TopicSpec(topics.tier(delay), partitions, config, topics)
+
+
+def _onward(retention_ms: int) -> dict[str, str]:
+    """The settings of a topic that jobs are moved to."""
+    return {
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(MAIN_MAX_BYTES + HEADER_ROOM),
+        "retention.ms": str(retention_ms),
+    }
 
 
 def schemas_spec(prefix: str) -> TopicSpec:

@@ -121,10 +121,9 @@ def _letters(
 ) -> Iterator[DeadLetter]:
     from streamjobs.codec import Decoder
     from streamjobs.deadletters import read_dead_letters
-    from streamjobs.topics import QueueTopics
 
     app = loader.load()
-    topics = QueueTopics(app.prefix, app.registry.find_queue(queue).name)
+    topics = app.registry.find_queue(queue).topics(app.prefix)
     connect(app.settings)
     decoder = Decoder(app.name, app.registry, app.store)
     letters = read_dead_letters(app.settings, topics.dlq, decoder)

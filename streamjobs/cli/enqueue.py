@@ -20,7 +20,7 @@ from streamjobs.ingest import READERS, Columns, Reject, Row, parse_object
 if TYPE_CHECKING:
     from streamjobs.app import App
     from streamjobs.client import Summary
-    from streamjobs.handle import Job
+    from streamjobs.handle import Enqueuer
 
 REJECTED = 3
 _STDIN = "-"
@@ -87,6 +87,7 @@ def _mapping(
 @click.option(
     "--key", metavar="COLUMN", help="Order by this column, not by the job's rule; empty: no order."
 )
+@click.option("--priority", metavar="NAME", help="One of the queue's priorities.")
 @click.option(
     "--rejects",
     "rejects_path",
@@ -104,6 +105,7 @@ def enqueue(
     file_format: str | None,
     mapping: dict[str, str],
     key: str | None,
+    priority: str | None,
     rejects_path: Path | None,
     as_json: bool,
 ) -> None:
@@ -116,7 +118,7 @@ def enqueue(
     """
     app: App = ctx.obj.load()
     definition = app.registry.find_job(job)
-    handle = app.jobs[definition.name]
+    handle = app.jobs[definition.name].options(priority=priority)
     if file is None:
         if file_format or mapping or key is not None or rejects_path:
             raise click.UsageError("--format, --map, --key and --rejects go with --from FILE")
@@ -136,7 +138,7 @@ def enqueue(
         ctx.exit(REJECTED)
 
 
-def _enqueue_one(app: App, job: Job[..., Any], arguments: str | None, as_json: bool) -> None:
+def _enqueue_one(app: App, job: Enqueuer[...], arguments: str | None, as_json: bool) -> None:
     try:
         given = {} if arguments is None else parse_object(arguments)
     except ValueError as error:
@@ -151,7 +153,7 @@ def _enqueue_one(app: App, job: Job[..., Any], arguments: str | None, as_json: b
         say(f"{ref.id} is at {ref.topic}, partition {ref.partition}, offset {ref.offset}")
 
 
-def _enqueue_rows(app: App, job: Job[..., Any], source: Source, rejects: Rejects) -> Summary:
+def _enqueue_rows(app: App, job: Enqueuer[...], source: Source, rejects: Rejects) -> Summary:
     def does_not_fit(_index: int, row: Mapping[str, Any], error: InvalidArguments) -> None:
         assert isinstance(row, Row)  # noqa: S101 (what the reader made)
         rejects.add(Reject(row.line, "; ".join(error.problems), row.source))

@@ -55,7 +55,6 @@ def apply_command(ctx: click.Context, session_timeout: float | None, as_json: bo
     Exits 1 when something is left that it cannot mend, such as another number of partitions.
     """
     from streamjobs.kafka.admin import Admin
-    from streamjobs.topics import QueueTopics
 
     app = ctx.obj.load()
     connect(app.settings)
@@ -65,7 +64,7 @@ def apply_command(ctx: click.Context, session_timeout: float | None, as_json: bo
         admin.apply(plan)
         left = admin.plan(specs)
         if session_timeout is not None:
-            groups = [QueueTopics(app.prefix, queue).group for queue in app.registry.queues]
+            groups = [q.topics(app.prefix).group for q in app.registry.queues.values()]
             admin.set_session_timeout(groups, round(session_timeout * 1000))
     if as_json:
         write_json({"done": _steps_json(plan), **_plan_json(left)})
@@ -102,12 +101,10 @@ def list_command(loader: AppLoader, as_json: bool) -> None:
 
 
 def _rows(app: App, there: Any) -> list[dict[str, Any]]:
-    from streamjobs.topics import QueueTopics
-
     needed = {spec.name: spec.partitions for spec in app.registry.topic_specs(app.prefix)}
     names = list(needed)
-    for queue in app.registry.queues:
-        tiers = QueueTopics(app.prefix, queue).tiers_among(there)
+    for queue in app.registry.queues.values():
+        tiers = queue.topics(app.prefix).tiers_among(there)
         names += [tier for tier in tiers if tier not in needed]
     return [
         {

@@ -35,7 +35,16 @@ from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.failures import kafka_error, translate
-from streamjobs.kafka.plan import APPLY, Alter, Create, OldTier, Plan, TopicState, make_plan
+from streamjobs.kafka.plan import (
+    APPLY,
+    Alter,
+    Create,
+    OldTier,
+    Plan,
+    TopicState,
+    concerned,
+    make_plan,
+)
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
 
@@ -120,8 +129,7 @@ class Admin:
         """
         self._refuse_embedded()
         infos = self.topics()
-        mine = {n for n in infos if any(n.startswith(s.name) for s in specs)}
-        configs = self._configs(sorted(mine))
+        configs = self._configs(sorted(concerned(specs, infos)))
         there = {
             name: TopicState(name, infos[name].partitions, infos[name].topic_id, config)
             for name, config in configs.items()

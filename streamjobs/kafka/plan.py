@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamjobs.topics import QueueTopics, TopicSpec, queue_specs
+from streamjobs.topics import QueueTopics, TopicSpec, tier_spec
 
 APPLY = "streamjobs topics apply"
 # Settings of which more is as good: -1 stands for no limit.
@@ -101,23 +101,27 @@ def make_plan(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> Pl
     """
     steps: list[Create | Alter] = []
     problems: list[str] = []
-    counts = _queue_counts(specs, there)
-    for spec in specs:
+    settled = _settled_counts(specs, there)
+    old = _old_tiers(specs, there)
+    for spec in [*specs, *old]:
         state = there.get(spec.name)
-        settled = counts.get(spec.name, spec.partitions)
+        count = spec.partitions if spec.queue is None else settled[spec.queue]
         if state is not None:
-            problems += _count_problem(spec, state)
+            problems += _count_problem(spec, state, count)
             steps += _alter(spec, state)
-        elif settled == spec.partitions:
+        elif count == spec.partitions:
             steps.append(Create(spec.name, spec.partitions, spec.config))
         # Else its queue is there with another partition count: that has to be settled first.
-    old = tuple(_old_tiers(specs, there))
-    for tier in old:
-        spec = _old_tier_spec(tier, specs, there)
-        problems += _count_problem(spec, there[tier.topic])
-        steps += _alter(spec, there[tier.topic])
     problems += [_step_problem(step) for step in steps]
-    return Plan(tuple(steps), tuple(problems), old)
+    told = tuple(OldTier(spec.name, spec.queue.group) for spec in old if spec.queue)
+    return Plan(tuple(steps), tuple(problems), told)
+
+
+def concerned(specs: Sequence[TopicSpec], names: Iterable[str]) -> set[str]:
+    """Return those of ``names`` that matter to a plan: wanted topics, and tiers of their queues."""
+    there = set(names)
+    mine = there & {spec.name for spec in specs}
+    return mine.union(*(queue.tiers_among(there) for queue in _queues(specs)))
 
 
 def _step_problem(step: Create | Alter) -> str:
@@ -131,14 +135,24 @@ def _step_problem(step: Create | Alter) -> str:
     return f"topic {step.topic}: {wrong}; '{APPLY}' sets it"
 
 
-def _count_problem(spec: TopicSpec, state: TopicState) -> list[str]:
-    if spec.partitions == state.partitions:
+def _count_problem(spec: TopicSpec, state: TopicState, settled: int) -> list[str]:
+    """Say what is wrong with a topic's partition count, where its queue has settled on one."""
+    if spec.partitions == state.partitions == settled:
         return []
-    problem = (
-        f"topic {spec.name} has {state.partitions} partitions, the app says {spec.partitions}: "
-        "keys would change their partition, so none are ever added or removed; "
-        f"set partitions={state.partitions} for its queue, or declare a queue of another name"
-    )
+    have = f"topic {spec.name} has {state.partitions} partitions"
+    if spec.queue is None or state.partitions == settled:
+        problem = (
+            f"{have}, the app says {spec.partitions}: keys would change their partition, so none "
+            f"are ever added or removed; set partitions={state.partitions} for its queue, or "
+            "declare a queue of another name"
+        )
+    else:
+        problem = (
+            f"{have} and queue {spec.queue.queue!r} otherwise {settled}: all of a queue's topics "
+            "need the same; when nothing in it is needed, "
+            f"'kafka-topics.sh --delete --topic {spec.name}' and then '{APPLY}' make it anew, "
+            "else declare a queue of another name"
+        )
     return [problem]
 
 
@@ -162,43 +176,33 @@ def _satisfies(name: str, have: str | None, want: str) -> bool:
     return int(have) == _UNLIMITED or (int(want) != _UNLIMITED and int(have) >= int(want))
 
 
-def _queues(specs: Iterable[TopicSpec]) -> dict[str, QueueTopics]:
-    """The queues among the specs by the name of their main topic: those that have a DLQ."""
-    names = {spec.name for spec in specs}
-    return {
-        name: QueueTopics(*name.rsplit(".", 1))
-        for name in sorted(names)
-        if "." in name and f"{name}.dlq" in names
-    }
+def _queues(specs: Iterable[TopicSpec]) -> list[QueueTopics]:
+    """The queues whose topics are among the specs."""
+    return list(dict.fromkeys(spec.queue for spec in specs if spec.queue is not None))
 
 
-def _queue_counts(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> dict[str, int]:
-    """The partition count that the topics of each queue share, where its main topic exists."""
-    counts = {}
-    for main, topics in _queues(specs).items():
-        if main in there:
-            mine = {main, topics.dlq, *topics.tiers_among(spec.name for spec in specs)}
-            counts.update(dict.fromkeys(mine, there[main].partitions))
-    return counts
+def _settled_counts(
+    specs: Sequence[TopicSpec], there: Mapping[str, TopicState]
+) -> dict[QueueTopics, int]:
+    """The partition count of each queue: of its first topic that exists, else what code says."""
+    wanted = {spec.queue: spec.partitions for spec in specs if spec.queue is not None}
+    found: dict[QueueTopics, int] = {}
+    for spec in specs:
+        if spec.queue is not None and spec.name in there:
+            found.setdefault(spec.queue, there[spec.name].partitions)
+    return {**wanted, **found}
 
 
-def _old_tiers(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> Iterable[OldTier]:
+def _old_tiers(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> list[TopicSpec]:
+    """How the tiers that code names no more have to be: like any other of their queue."""
     named = {spec.name for spec in specs}
-    for topics in _queues(specs).values():
-        for tier in topics.tiers_among(there):
-            if tier not in named:
-                yield OldTier(tier, topics.group)
-
-
-def _old_tier_spec(
-    tier: OldTier, specs: Sequence[TopicSpec], there: Mapping[str, TopicState]
-) -> TopicSpec:
-    """How a tier that is read still has to be: like any other of its queue."""
-    queue = next(q for q in _queues(specs).values() if q.tier_delay(tier.topic) is not None)
-    delay = queue.tier_delay(tier.topic) or 0.0
-    wanted = {spec.name: spec.partitions for spec in specs}[queue.main]
-    partitions = there[queue.main].partitions if queue.main in there else wanted
-    return queue_specs(queue, partitions=partitions, delays=[delay])[1]
+    wanted = {spec.queue: spec.partitions for spec in specs}
+    return [
+        tier_spec(queue, delay, wanted[queue])
+        for queue in _queues(specs)
+        for tier, delay in queue.tiers_among(there).items()
+        if tier not in named
+    ]
 
 
 def _settings(config: Mapping[str, str]) -> str:

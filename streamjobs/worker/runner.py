@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder, SchemaStore
 from streamjobs.engine.engine import Engine
-from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.admin import Admin, TopicInfo
@@ -31,7 +31,7 @@ from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue, Registry
 from streamjobs.settings import Settings
-from streamjobs.topics import QueueTopics, TopicSpec, queue_specs
+from streamjobs.topics import TopicSpec
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
@@ -191,13 +191,7 @@ class Worker:
         Raises:
             TopicsError: all that is wrong, with the command that mends it.
         """
-        topics = QueueTopics(self._source.prefix, queue.name)
-        specs = queue_specs(
-            topics,
-            partitions=queue.partitions,
-            delays=queue.retry.delays,
-            retention_ms=queue.retention_ms,
-        )
+        topics, specs = queue.topics(self._source.prefix), queue.specs(self._source.prefix)
         there = admin.topics(None)
         if admin.embedded:
             problems = self._check_embedded(specs, there)
@@ -207,9 +201,15 @@ class Worker:
             raise TopicsError(*problems)
         reads = topics.tiers_among(there)
         writes = tuple(delay for delay in queue.retry.delays if delay in reads.values())
-        mains = (topics.main,)
-        ids = {main: there[main].topic_id for main in mains}
-        return Ladder(topics, mains, reads, writes, ids)
+        return Ladder(
+            topics,
+            topics.mains,
+            reads,
+            writes,
+            {main: there[main].topic_id for main in topics.mains},
+            queue.retry.immediate,
+            Ordering(queue.ordering),
+        )
 
     def _check_embedded(
         self, specs: Sequence[TopicSpec], there: Mapping[str, TopicInfo]
@@ -245,7 +245,7 @@ class Worker:
                 source.settings,
                 topics.group,
                 [*ladder.mains, *ladder.reads],
-                protocol=resolve_protocol(source.settings, topics.main),
+                protocol=resolve_protocol(source.settings, ladder.mains[0]),
                 on_assigned=loop.assigned,
                 on_revoked=loop.revoked,
                 on_lost=loop.lost,

@@ -17,6 +17,11 @@ from streamjobs import App, Call, Context, Job, JobRef, Queue, Retry, Summary
 app = App("shop", bootstrap_servers="localhost:9092", kafka={"linger.ms": 5})
 mail = app.queue("mail", partitions=8, retry=Retry(delays=("1s", "10s")), retention="7d")
 assert_type(mail, Queue)
+urgent = app.queue(
+    "urgent", retry=Retry(immediate=2), priorities=("high", "low"), ordering="partition"
+)
+assert_type(urgent, Queue)
+app.queue("loose", priorities=["high", "low"], ordering="none")
 
 
 @app.job(queue="mail", key="customer_id", name="send")
@@ -85,6 +90,9 @@ send_mail.options(key=7).enqueue("7")  # error
 send_mail.options(id=7)  # error
 send_mail.options(key=1.5)  # error
 send_mail.options(delay="1s")  # error
+assert_type(send_mail.options(priority="high").enqueue(7), JobRef)
+send_mail.options(priority="high").enqueue("7")  # error
+send_mail.options(priority=1)  # error
 
 
 async def awaited() -> None:
@@ -115,6 +123,10 @@ def twice(job: Job[[int, str], None]) -> None:
 # What is not built is not taken.
 app.queue("other", priority=3)  # error
 app.queue("other", partitions="8")  # error
+app.queue("other", priorities=(1, 2))  # error
+app.queue("other", priorities=3)  # error
+app.queue("other", ordering="keys")  # error
+Retry(immediate="2")  # error
 app.job(timeout="1s")  # error
 App()  # error
 App("shop", timeout=3)  # error

@@ -167,7 +167,7 @@ def test_options_that_cannot_be(app: App, options: dict[str, Any], problem: str)
         greet.options(**options)
 
 
-@pytest.mark.parametrize("option", ["timeout", "delay", "eta", "priority", "executor", "tags"])
+@pytest.mark.parametrize("option", ["timeout", "delay", "eta", "executor", "tags"])
 def test_what_is_not_built_yet_is_a_type_error(app: App, option: str) -> None:
     @app.job
     def greet() -> None: ...

@@ -23,13 +23,15 @@ from streamjobs.errors import (
 from streamjobs.kafka.producer import Tally, enqueue_error
 from streamjobs.settings import Settings, load_settings
 
-TOPICS = frozenset({"shop.mail", "shop.schemas"})
+PRIORITIES = ("high", "normal", "low")
+TOPICS = frozenset({"shop.mail", "shop.schemas", *(f"shop.urgent.{p}" for p in PRIORITIES)})
 
 
 @pytest.fixture
 def app() -> App:
     made = App("shop")
     made.queue("mail")
+    made.queue("urgent", priorities=PRIORITIES)
     return made
 
 
@@ -100,6 +102,36 @@ def test_a_given_id_is_the_jobs_id(app: App) -> None:
     wanted = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 
     assert a_client().outgoing(greet.options(id=wanted).call()).id == wanted
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_priority_decides_the_topic(app: App) -> None:
+    @app.job(queue="urgent", key="name")
+    def greet(name: str) -> None: ...
+
+    high = greet.options(priority="high")
+    calls = [greet.call("ann"), high.call("ann"), high.options(key=None).call("ann")]
+    calls += [greet.options(priority="low").call("ann"), greet.options(key="k").call("ann")]
+    sender = a_client()
+
+    topics = [sender.outgoing(call).topic.removeprefix("shop.urgent.") for call in calls]
+
+    assert topics == ["normal", "high", "high", "low", "normal"]
+
+
+@pytest.mark.parametrize(
+    ("queue", "problem"),
+    [
+        ("urgent", "priority='hihg': queue 'urgent' has high, normal, low"),
+        ("mail", "priority='hihg': queue 'mail' has no priorities"),
+    ],
+)
+def test_a_priority_that_is_not_there(app: App, queue: str, problem: str) -> None:
+    @app.job(queue=queue)
+    def greet() -> None: ...
+
+    with pytest.raises(InvalidArguments, match=problem):
+        greet.options(priority="hihg")
 
 
 @pytest.mark.usefixtures("asked")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from streamjobs.kafka.plan import Alter, Create, TopicState, make_plan
+from streamjobs.kafka.plan import Alter, Create, TopicState, concerned, make_plan
 from streamjobs.topics import QueueTopics, TopicSpec, queue_specs, schemas_spec
 
 QUEUE = QueueTopics("shop", "mail")
@@ -83,13 +83,26 @@ def test_keeping_more_than_asked_is_never_cut_back(topic: str, setting: str, hav
 
 
 def test_another_partition_count_is_a_problem_and_no_step() -> None:
+    # given a queue made with 8 partitions, and code that says 4
+    there = {
+        name: replace(state, partitions=8 if name != "shop.schemas" else 1)
+        for name, state in as_wanted().items()
+    }
+    plan = make_plan(SPECS, there)
+    # then each topic of it is told
+    assert plan.steps == ()
+    assert len(plan.problems) == len(SPECS) - 1
+    assert all("has 8 partitions, the app says 4" in problem for problem in plan.problems)
+    assert all("set partitions=8" in problem for problem in plan.problems)
+
+
+def test_main_decides_which_count_is_right() -> None:
     there = as_wanted()
     there["shop.mail"] = replace(there["shop.mail"], partitions=8)
-    plan = make_plan(SPECS, there)
-    assert plan.steps == ()
-    (problem,) = plan.problems
-    assert "shop.mail has 8 partitions" in problem
-    assert "set partitions=8" in problem
+    problems = make_plan(SPECS, there).problems
+    assert "set partitions=8" in problems[0]
+    assert all("queue 'mail' otherwise 8" in problem for problem in problems[1:])
+    assert len(problems) == len(SPECS) - 1
 
 
 def test_nothing_is_created_beside_a_main_topic_of_another_count() -> None:
@@ -123,3 +136,57 @@ def test_topics_of_other_queues_and_apps_are_left_alone() -> None:
     there = as_wanted() | {n: TopicState(n, 1, "id", {}) for n in others}
     plan = make_plan(SPECS, there)
     assert (plan.steps, plan.problems, plan.old_tiers) == ((), (), ())
+
+
+URGENT = QueueTopics("shop", "mail", ("high", "low"))
+BY_PRIORITY = queue_specs(URGENT, partitions=4, delays=[1])
+
+
+def test_an_old_tier_of_a_queue_with_priorities_is_told_once() -> None:
+    there = as_wanted([*BY_PRIORITY, *queue_specs(URGENT, partitions=4, delays=[60])])
+    plan = make_plan(BY_PRIORITY, there)
+    assert [(t.topic, t.group) for t in plan.old_tiers] == [("shop.mail.retry.1m", "shop.mail")]
+    assert (plan.steps, plan.problems) == ((), ())
+
+
+def test_priorities_are_no_queues_and_queues_named_like_them_are() -> None:
+    # given the queue "mail" with a priority "high", and queues "high" and "low" with an older tier
+    others = [QueueTopics("shop", "high"), QueueTopics("shop", "low")]
+    specs = [
+        *BY_PRIORITY,
+        *(spec for queue in others for spec in queue_specs(queue, partitions=2, delays=[1])),
+    ]
+    old = queue_specs(others[0], partitions=2, delays=[60])
+    # when there are topics that look like tiers of a priority too
+    strays = ["shop.mail.high.retry.1m", "shop.mail.high.dlq"]
+    there = as_wanted([*specs, *old]) | {n: TopicState(n, 9, "id", {}) for n in strays}
+    plan = make_plan(specs, there)
+    # then only the queue's own are looked at
+    assert [(t.topic, t.group) for t in plan.old_tiers] == [("shop.high.retry.1m", "shop.high")]
+    assert (plan.steps, plan.problems) == ((), ())
+
+
+def test_main_topics_of_different_counts_are_told_each_with_its_mending() -> None:
+    there = as_wanted(BY_PRIORITY)
+    for name in ("shop.mail.low", "shop.mail.retry.1s"):
+        there[name] = replace(there[name], partitions=2)
+    plan = make_plan(BY_PRIORITY, there)
+    assert plan.steps == ()
+    assert len(plan.problems) == 2
+    for name, problem in zip(("shop.mail.low", "shop.mail.retry.1s"), plan.problems, strict=True):
+        assert f"topic {name} has 2 partitions and queue 'mail' otherwise 4" in problem
+        assert f"kafka-topics.sh --delete --topic {name}" in problem
+        assert "streamjobs topics apply" in problem
+
+
+def test_nothing_is_created_beside_any_topic_of_another_count() -> None:
+    # given a tier of an older release, all that is there
+    tier = next(spec for spec in BY_PRIORITY if spec.name.endswith(".1s"))
+    plan = make_plan(BY_PRIORITY, {tier.name: TopicState(tier.name, 8, "id", tier.config)})
+    assert plan.steps == ()
+    assert "set partitions=8" in plan.problems[0]
+
+
+def test_what_a_plan_looks_at() -> None:
+    names = [*(spec.name for spec in BY_PRIORITY), "shop.mail.retry.1m", "shop.mail.x", "shop"]
+    assert concerned(BY_PRIORITY, names) == {*names[:-2]}

@@ -22,6 +22,13 @@ app = App("shop")
 
 @app.job
 def send_mail(customer: int, template: str = "welcome") -> None: ...
+
+
+app.queue("urgent", priorities=("high", "low"))
+
+
+@app.job(queue="urgent")
+def send_urgent(customer: int) -> None: ...
 """
 BAD = b"colour,template\nred,x\n"
 
@@ -68,6 +75,8 @@ def run(*arguments: str, stdin: bytes = b"") -> Result:
         (["send_mail", "--from", "bad.csv", "--rejects", "bad.csv"], ["overwrite"]),
         (["send_mail", "--from", "good.csv", "--rejects", "no/x.jsonl"], ["cannot write rejects"]),
         (["send_mail", "--from", "good.csv", "--resume"], ["--resume"]),
+        (["send_mail", "--args", '{"customer": 1}', "--priority", "high"], ["no priorities"]),
+        (["send_urgent", "--from", "good.csv", "--priority", "hi"], ["'urgent' has high, low"]),
         (["send_mail", "--from", "good.csv", "--format", "parquet"], ["parquet"]),
     ],
 )
@@ -85,6 +94,7 @@ def test_wrong_usage_exits_2_before_a_broker_is_asked_for(
     [
         ["send_mail", "--args", '{"customer": 1}'],
         ["send_mail", "--from", "good.csv"],
+        ["send_urgent", "--from", "good.csv", "--priority", "high"],
         ["send_mail", "--from", "bad.csv", "--map", "colour=customer"],
         ["send_mail", "--from", "-", "--format", "jsonl"],
     ],
