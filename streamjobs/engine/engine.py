@@ -135,6 +135,8 @@ class Engine:
             if log is not None:
                 log.live = False
                 self._shards[number].logs.pop(topic, None)
+        # A seek that the consumer was not told must not meet a later assignment.
+        self._flow.seek = [(t, n, at) for t, n, at in self._flow.seek if (t, n) in self._logs]
         for number in {number for _, number in partitions}:
             if number in self._shards:
                 self._wipe(self._shards[number])
@@ -301,8 +303,8 @@ class Engine:
             old.live = False
             fresh = Log(topic, old.partition, old.delay, old.rung)
             fresh.committed = old.committed
-            again = old.watermark.advance()
-            if again is not None:
+            fresh.seek = old.seek
+            if old.seek is None and (again := old.watermark.advance()) is not None:
                 fresh.seek = again
                 self._flow.seek.append((topic, old.partition, again))
             if old.paused:

@@ -288,6 +288,34 @@ class TestOwnership:
         assert flow.seek == [(MAIN, 0, 1)]
         assert driver.started == [(MAIN, 0), (MAIN, 1), (MAIN, 1)]
 
+    def test_a_shard_that_loses_another_partition_before_the_consumer_was_told_reads_again(
+        self, driver: Driver
+    ) -> None:
+        driver.main(3, 4)
+
+        driver.engine.revoked([(LONG, 0)])
+        driver.engine.revoked([(SHORT, 0)])
+        driver.main(5)
+        driver.engine.assigned([(SHORT, 0), (LONG, 0)])
+        flow = driver.engine.take_flow()
+
+        assert flow.seek == [(MAIN, 0, 3)]
+        assert driver.commit() is None
+        driver.main(3, 4, 5)
+        assert driver.commit().offsets == {(MAIN, 0): 3}  # type: ignore[union-attr]
+
+    def test_a_seek_of_an_older_assignment_is_forgotten(self, driver: Driver) -> None:
+        driver.main(0, 1)
+        driver.finish(0)
+        driver.engine.revoked([(LONG, 0)])
+
+        driver.engine.revoked([(MAIN, 0), (SHORT, 0)])
+        own(driver.engine, 0)
+
+        assert driver.engine.take_flow().seek == []
+        driver.main(0)
+        assert driver.started[-1] == (MAIN, 0)
+
     def test_other_shards_are_left_alone(self, driver: Driver) -> None:
         own(driver.engine, 1)
         driver.main(0, partition=1)
