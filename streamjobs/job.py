@@ -104,8 +104,8 @@ def read_parameters(
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
         raise DefinitionError(
-            f"job {function.__name__!r}: hint names {error.name!r}, which is not there at run time; "
-            "import it outside of 'if TYPE_CHECKING'"
+            f"job {function.__name__!r}: hint names {error.name!r}, which is not there at run "
+            "time; import it outside of 'if TYPE_CHECKING'"
         ) from error
     parameters = list(inspect.signature(function).parameters.values())
     takes_context = bool(parameters) and hints.get(parameters[0].name) is context_type

@@ -377,6 +377,9 @@ class Engine:
         shard.wipe()
         if shard.number in self._questions:
             self._questions.remove(shard.number)
+        # A seek that the consumer was not told must not meet a later assignment.
+        seeks = self._out.flow.seek
+        seeks[:] = [seek for seek in seeks if seek[1] != shard.number]
         for topic, old in list(shard.logs.items()):
             old.live = False
             fresh = Log(topic, old.partition, old.delay, old.rung)

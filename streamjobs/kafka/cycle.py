@@ -68,6 +68,24 @@ class _Producing:
         self._failures: list[str] = []
 
     def _produce(self, records: Sequence[Written]) -> None:
+        """Produce the records and wait until each is acknowledged.
+
+        Raises:
+            CycleFailed: some are not.
+            KafkaException: the client has failed.
+        """
+        try:
+            self._produce_all(records)
+        except SystemError as error:
+            # A fatal error is set as an exception while callbacks go on being called
+            # (confluent-kafka 2.16, error_cb): the interpreter notices it behind one of those.
+            if isinstance(error.__cause__, KafkaException):
+                raise error.__cause__ from error
+            raise
+        if self._failures:
+            raise CycleFailed("not delivered: " + "; ".join(sorted(set(self._failures))[:5]))
+
+    def _produce_all(self, records: Sequence[Written]) -> None:
         self._failures.clear()
         for record in records:
             while True:
@@ -85,8 +103,6 @@ class _Producing:
                     self._producer.poll(CALL_TIMEOUT)
         while self._producer.flush(CALL_TIMEOUT):
             pass  # delivery.timeout.ms ends it
-        if self._failures:
-            raise CycleFailed("not delivered: " + "; ".join(sorted(set(self._failures))[:5]))
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -179,7 +195,11 @@ class IdempotentProducer(_Producing):
         Raises:
             CycleFailed: some were not, and some may be there.
         """
-        self._produce(records)
+        try:
+            self._produce(records)
+        except KafkaException as error:
+            inner = kafka_error(error)
+            raise CycleFailed(f"not delivered: {inner.str()}", fatal=inner.fatal()) from error
 
     def close(self) -> None:
         """Nothing is open between cycles; the client goes with its last reference."""

@@ -32,7 +32,7 @@ from streamjobs.errors import (
     UnknownJob,
 )
 from streamjobs.headers import Reason
-from streamjobs.job import Envelope
+from streamjobs.job import Envelope, JobDefinition
 from streamjobs.worker.describe import describe
 
 # Seconds between questions for a schema while its store does not answer.
@@ -59,11 +59,10 @@ class Attempt:
 
     def __call__(self, record: Record) -> None:
         """Run the attempt and leave its result and the job's name in the record."""
-        try:
-            definition, envelope = self._decode(record.message.value())
-        except BaseException as error:  # noqa: BLE001 - whatever the bytes do, it is a result
-            self._not_decoded(record, error)
+        decoded = self._decoded(record)
+        if decoded is None:
             return
+        definition, envelope = decoded
         record.job = definition.name
         self._record, self._envelope, self._context = record, envelope, None
         try:
@@ -98,20 +97,31 @@ class Attempt:
             return None
         return Succeeded(tuple(self._outgoing(call) for call in self._context.children))
 
-    def _not_decoded(self, record: Record, error: BaseException) -> None:
-        if isinstance(error, SchemaUnavailable):
-            # The record may be perfectly good: ask again until its schema can be had.
-            if self._stopping.wait(SCHEMA_PATIENCE) or not record.log.live:
-                record.result = INTERRUPTED
-            else:
-                self(record)
-        elif isinstance(error, UnknownJob):
+    def _decoded(self, record: Record) -> tuple[JobDefinition, Envelope] | None:
+        """Return the call that the record holds; None leaves a result in it."""
+        while True:
+            try:
+                return self._decode(record.message.value())
+            except SchemaUnavailable:
+                # The record may be perfectly good: ask again until its schema can be had.
+                if self._stopping.wait(SCHEMA_PATIENCE) or not record.log.live:
+                    record.result = INTERRUPTED
+                    return None
+            except BaseException as error:  # noqa: BLE001 - whatever the bytes do, it is a result
+                record.result = not_decoded(error)
+                return None
+
+
+def not_decoded(error: BaseException) -> Result:
+    """Say what a record that cannot become a call comes to."""
+    match error:
+        case UnknownJob():
             unknown = Reason.UNKNOWN_JOB
-            record.result = Failed(describe(error, skip=99), reason=unknown, final=unknown)
-        elif isinstance(error, InvalidRecord):
-            record.result = Rejected(describe(error, skip=99), Reason.INVALID)
-        else:
-            record.result = Failed(describe(error))
+            return Failed(describe(error, skip=99), reason=unknown, final=unknown)
+        case InvalidRecord():
+            return Rejected(describe(error, skip=99), Reason.INVALID)
+        case _:
+            return Failed(describe(error))
 
 
 def classify(error: BaseException) -> Result:

@@ -271,7 +271,12 @@ class Worker:
             engine,
             join_group,
             make_cycle,
-            ThreadExecutor(attempt, options.concurrency, f"streamjobs-{queue.name}"),
+            ThreadExecutor(
+                attempt,
+                options.concurrency,
+                f"streamjobs-{queue.name}",
+                ranks=len(ladder.mains),
+            ),
             tiers=ladder.reads,
             metrics=self._metrics,
             drain_budget=options.drain_budget,

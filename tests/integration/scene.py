@@ -21,6 +21,7 @@ from streamjobs.app import App
 from streamjobs.cli.app_loader import load_app
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.reader import Record, read
 
 # What every scene's module begins with. A line is one write: it survives the process's SIGKILL.
 PRELUDE = """
@@ -167,6 +168,23 @@ class Scene:
         done = self.command("dlq", "list", "-q", queue, "--json")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def records(self, topic: str) -> list[Record]:
+        """What lies in ``APP.TOPIC``, as it lies there."""
+        name = f"{self.name}.{topic}"
+        with Admin(self.app.settings) as admin:
+            partitions = admin.topics([name])[name].partitions
+            logs = admin.watermarks([(name, p) for p in range(partitions)])
+        return list(read(self.app.settings, {p: (x.start, x.end) for p, x in logs.items()}))
+
+    def lag(self, queue: str = "mail") -> int:
+        """How many offsets of the main topic's partitions are not committed."""
+        name = f"{self.name}.{queue}"
+        with Admin(self.app.settings) as admin:
+            partitions = [(name, p) for p in range(admin.topics([name])[name].partitions)]
+            done = admin.committed(name, partitions)
+            logs = admin.watermarks(partitions)
+        return sum(log.end - done.get(place, log.start) for place, log in logs.items())
 
 
 MakeScene = Callable[..., Scene]

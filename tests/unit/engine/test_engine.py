@@ -230,6 +230,36 @@ class TestCycle:
         assert cycle is not None
         assert cycle.offsets == {(MAIN, 0): 0}
 
+    def test_an_aborted_cycle_of_children_goes_again_whole(self, driver: Driver) -> None:
+        driver.main(0)
+        driver.finish(0, Succeeded(("child",)))
+        aborted = driver.engine.cycle()
+        assert aborted is not None
+
+        driver.engine.aborted(aborted)
+        again = driver.engine.cycle()
+
+        assert again == aborted
+
+    def test_of_an_aborted_cycle_only_what_is_owned_still_goes_again(self, driver: Driver) -> None:
+        own(driver.engine, 1)
+        for partition in (0, 1):
+            driver.main(0, key=b"bad", partition=partition)
+            driver.main(1, key=b"good", partition=partition)
+            driver.finish(0, FAILED)
+            driver.finish(1, Succeeded((partition,)))
+        aborted = driver.engine.cycle()
+        assert aborted is not None
+
+        driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
+        driver.engine.aborted(aborted)
+        again = driver.engine.cycle()
+
+        assert again is not None
+        assert [move.record.log.partition for move in again.moves] == [1]
+        assert [child for _, child in again.children] == [1]
+        assert again.offsets == {(MAIN, 1): 2}
+
     def test_what_is_committed_is_not_committed_again(self, driver: Driver) -> None:
         driver.main(0)
         driver.finish(0)
@@ -276,9 +306,12 @@ class TestOwnership:
         driver.main(2, key=b"z")
         running = list(driver.running)
         driver.finish(0, FAILED)
+        driver.finish(2, Succeeded(("child",)))
+        driver.main(3, key=b"late")
+        running = list(driver.running)
 
         driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
-        driver.engine.finished(running[1:], 0.0)
+        driver.engine.finished(running, 0.0)
 
         assert driver.begin() == []
         assert driver.engine.cycle() is None
@@ -301,6 +334,65 @@ class TestOwnership:
 
         assert (MAIN, 0, 1) in flow.seek
         assert driver.started == [(MAIN, 0), (MAIN, 1), (MAIN, 1)]
+
+    def test_a_shard_that_loses_another_partition_before_the_consumer_was_told_reads_again(
+        self, driver: Driver
+    ) -> None:
+        driver.main(3, 4)
+
+        driver.engine.revoked([(LONG, 0)])
+        driver.engine.revoked([(SHORT, 0)])
+        driver.main(5)
+        driver.engine.assigned([(SHORT, 0), (LONG, 0)])
+        take(driver.engine, committed={MAIN: 3})
+        flow = driver.engine.take_flow()
+        driver.tick(0.0)
+
+        assert flow.seek == [(MAIN, 0, 3)]
+        assert driver.commit() is None
+        driver.main(3, 4, 5)
+        assert driver.engine.load == 3
+
+    def test_what_ran_when_a_shard_stopped_counts_for_nothing(self, driver: Driver) -> None:
+        driver.main(0, key=b"a")
+        driver.main(1, key=b"b")
+        running = list(driver.running)
+        running[0].result = FAILED
+
+        driver.engine.revoked([(LONG, 0)])
+        driver.engine.finished(running, 0.0)
+
+        assert driver.engine.cycle() is None
+        assert driver.engine.load == 0
+        assert driver.engine.counts == {}
+
+    def test_a_shard_that_stopped_while_paused_is_read_again(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        driver = make_driver(capacity=2)
+        own(driver.engine, 0)
+        driver.main(0, 1, key=None)
+        driver.tick(10.0)
+        driver.tick(11.1)
+        assert driver.engine.take_flow().pause == [(MAIN, 0)]
+
+        driver.engine.revoked([(LONG, 0)])
+
+        assert driver.engine.take_flow().resume == [(MAIN, 0)]
+
+    def test_a_seek_of_an_older_assignment_is_forgotten(self, driver: Driver) -> None:
+        driver.main(0, 1)
+        driver.finish(0)
+        driver.engine.revoked([(LONG, 0)])
+        driver.engine.assigned([(LONG, 0)])
+        take(driver.engine, committed={MAIN: 1})
+
+        driver.engine.revoked([(MAIN, 0), (SHORT, 0), (LONG, 0)])
+        own(driver.engine, 0)
+
+        assert driver.engine.take_flow().seek == []
+        driver.main(0)
+        assert driver.started[-1] == (MAIN, 0)
 
     def test_other_shards_are_left_alone(self, driver: Driver) -> None:
         own(driver.engine, 1)

@@ -187,6 +187,17 @@ def test_while_schemas_cannot_be_had_the_job_waits_and_then_runs(
     assert (record.result, called) == (None, [1])
 
 
+def test_schemas_that_cannot_be_had_for_hours_cost_neither_the_job_nor_its_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streamjobs.worker.attempt.SCHEMA_PATIENCE", 0.0)
+    called: list[int] = []
+
+    record = attempt(lambda x: called.append(x), *[SchemaUnavailable("a") for _ in range(5_000)])
+
+    assert (record.result, called) == (None, [1])
+
+
 def test_a_worker_that_stops_gives_a_job_back_that_waits_for_its_schema() -> None:
     record = attempt(lambda x: None, SchemaUnavailable("a"), stopping=True)
 

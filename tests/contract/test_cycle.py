@@ -1,0 +1,210 @@
+"""One cycle on a real broker: records and offsets together, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from streamjobs.clock import monotonic
+from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.brokers import Broker
+from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.reader import read
+from streamjobs.settings import Settings, load_settings
+from streamjobs.testing import GroupProtocol
+from streamjobs.topics import TopicSpec
+from streamjobs.worker.commit import Onward
+
+SMALL = 2_000
+
+
+class Place:
+    """Two topics, of which ``.small`` takes little, and a group that reads the first."""
+
+    def __init__(
+        self, broker: Broker, name: str, protocol: GroupProtocol, stack: ExitStack
+    ) -> None:
+        self.bootstrap, self.name, self.protocol, self.stack = (
+            broker.bootstrap,
+            name,
+            protocol,
+            stack,
+        )
+        small = {"max.message.bytes": str(SMALL)}
+        broker.create_topics([TopicSpec(self.main, 2), TopicSpec(self.small, 1, small)])
+
+    @property
+    def main(self) -> str:
+        return f"{self.name}.main"
+
+    @property
+    def small(self) -> str:
+        return f"{self.name}.small"
+
+    def settings(self, **kafka: Any) -> Settings:
+        return load_settings({}, bootstrap_servers=self.bootstrap, kafka=kafka)
+
+    def member(self) -> GroupConsumer:
+        """A member that owns both partitions."""
+        owned: list[Any] = []
+        consumer = GroupConsumer(
+            self.settings(),
+            self.name,
+            [self.main],
+            protocol=self.protocol,
+            on_assigned=owned.extend,
+            on_revoked=lambda _: None,
+            on_lost=lambda _: None,
+        )
+        self.stack.callback(consumer.close)
+        deadline = monotonic() + 30
+        while len(owned) < 2:
+            assert monotonic() < deadline
+            consumer.poll(0.1)
+        return consumer
+
+    def committed(self) -> int | None:
+        with Admin(self.settings()) as admin:
+            return admin.committed(self.name, [(self.main, 0)]).get((self.main, 0))
+
+    def offset(self, offset: int) -> list[TopicPartition]:
+        return [TopicPartition(self.main, 0, offset)]
+
+    def there(self, topic: str, partitions: int) -> list[bytes | None]:
+        places = [(topic, number) for number in range(partitions)]
+        with Admin(self.settings()) as admin:
+            logs = admin.watermarks(places)
+        ranges = {place: (log.start, log.end) for place, log in logs.items()}
+        return [record.value for record in read(self.settings(), ranges)]
+
+
+@pytest.fixture
+def place(kafka_broker: Broker, app_name: str, group_protocol: GroupProtocol) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(kafka_broker, app_name, group_protocol, stack)
+
+
+def test_records_and_offsets_become_visible_together(place: Place) -> None:
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+
+    producer.send([Onward(place.main, 1, b"k", b"v")], place.offset(3), member.metadata)
+
+    assert place.there(place.main, 2) == [b"v"]
+    assert place.committed() == 3
+
+
+def test_when_one_record_is_refused_neither_the_others_nor_the_offsets_are_there(
+    place: Place,
+) -> None:
+    # given a cycle of which one record is too large for its topic
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    records = [Onward(place.main, 1, None, b"a"), Onward(place.small, 0, None, bytes(SMALL * 2))]
+
+    # when it is sent, then it fails and names the topic
+    with pytest.raises(CycleFailed, match=rf"not delivered: {place.small}\[0\]") as caught:
+        producer.send(records, place.offset(3), member.metadata)
+    assert not caught.value.fatal
+
+    # and the same producer sends the next one, beside which there is nothing
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata)
+    assert place.there(place.main, 2) == [b"b"]
+    assert place.there(place.small, 1) == []
+    assert place.committed() == 1
+
+
+def test_who_has_left_the_group_is_fenced(place: Place) -> None:
+    # given the metadata of a member that is gone, and somebody else in its place
+    gone = place.member()
+    metadata = gone.metadata
+    gone.close()
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+
+    # when a cycle is sent in its name, then nothing of it is there
+    with pytest.raises(CycleFailed):
+        producer.send([Onward(place.main, 1, None, b"zombie")], place.offset(9), metadata)
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata)
+
+    assert place.there(place.main, 2) == [b"b"]
+    assert place.committed() == 1
+
+
+def test_a_fenced_producer_says_that_it_is_used_up(place: Place) -> None:
+    # given two producers of one transactional id, as never happens, and the later one has begun
+    member = place.member()
+    early, late = (TransactionalProducer(place.settings(), place.name) for _ in range(2))
+    early.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    late._producer = type(late._producer)(
+        {
+            "bootstrap.servers": place.bootstrap,
+            "transactional.id": early.transactional_id,
+        }
+    )
+    late.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+
+    # when the earlier goes on, then it fails for good
+    with pytest.raises(CycleFailed) as caught:
+        early.send([Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata)
+
+    assert caught.value.fatal
+    assert sorted(v or b"" for v in place.there(place.main, 2)) == [b"a", b"b"]
+    assert place.committed() == 2
+
+
+@pytest.mark.parametrize("kind", ["transactional", "idempotent"])
+def test_a_full_local_queue_holds_the_cycle_back_and_drops_nothing(place: Place, kind: str) -> None:
+    settings = place.settings(**{"queue.buffering.max.messages": 5})
+    values = [b"%d" % number for number in range(300)]
+    records = [Onward(place.main, 0, None, value) for value in values]
+
+    if kind == "transactional":
+        producer = TransactionalProducer(settings, place.name)
+        producer.send(records, place.offset(3), place.member().metadata)
+    else:
+        IdempotentProducer(settings).send(records)
+
+    assert place.there(place.main, 2) == values
+
+
+def test_without_transactions_a_record_that_was_refused_is_an_error_too(place: Place) -> None:
+    producer = IdempotentProducer(place.settings())
+
+    with pytest.raises(CycleFailed, match=rf"not delivered: {place.small}\[0\]"):
+        producer.send([Onward(place.small, 0, None, bytes(SMALL * 2))])
+
+    # and the failure of one cycle is not the next one's
+    producer.send([Onward(place.small, 0, None, b"b")])
+    assert place.there(place.small, 1) == [b"b"]
+
+
+def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given a broker that answers the commit later than a call waits
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    asked: list[float] = []
+    until_done: Callable[[Any], None] = producer._until_done
+
+    def hurried(call: Any) -> None:
+        def first_in_a_hurry(timeout: float) -> None:
+            asked.append(timeout)
+            call(0.000001 if len(asked) == 1 else timeout)
+
+        until_done(first_in_a_hurry)
+
+    monkeypatch.setattr(producer, "_until_done", hurried)
+
+    # when the first question times out
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+
+    # then it is asked again, and committed once
+    assert len(asked) >= 2
+    assert place.there(place.main, 2) == [b"a", b"b"]
+    assert place.committed() == 2

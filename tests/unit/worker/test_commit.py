@@ -1,0 +1,318 @@
+"""The commit cycle against a consumer and a producer that only remember what was asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from unit.engine.drive import (
+    DLQ,
+    FAILED,
+    FAILURE,
+    LONG,
+    MAIN,
+    SHORT,
+    TOPICS,
+    Driver,
+    FakeMessage,
+    own,
+)
+
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import Partition
+from streamjobs.engine.results import Rejected, Succeeded
+from streamjobs.headers import Reason
+from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.group import CommitRefused, NotAMember
+from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.worker.commit import CommitCycle, Onward
+
+
+class FakeError:
+    """What the client hands to a commit's callback when the broker refused it."""
+
+    def str(self) -> str:
+        return "refused"
+
+
+@dataclass
+class Stand:
+    """The driver's engine between a group and a producer that write into one diary."""
+
+    driver: Driver
+    diary: list[Any] = field(default_factory=list)
+    owned: set[Partition] = field(default_factory=lambda: {(t, 0) for t in (MAIN, SHORT, LONG)})
+    member: bool = True
+    answers: list[Callable[[Any], None]] = field(default_factory=list)
+    send_refusals: list[Exception] = field(default_factory=list)
+    commit_refusals: list[Exception] = field(default_factory=list)
+    producers: int = 0
+
+    def __post_init__(self) -> None:
+        consumer: Any = self
+        self.registry = CollectorRegistry()
+        self.cycle = CommitCycle(
+            self.driver.engine,
+            consumer,
+            self.make_producer,
+            queue="mail",
+            worker="w1",
+            metrics=WorkerMetrics(self.registry),
+        )
+        self.kind: type[Any] = TransactionalProducer
+
+    def counted(self, kind: str, result: str) -> float:
+        labels = {"queue": "mail", "kind": kind, "result": result}
+        return self.registry.get_sample_value("streamjobs_commit_cycles_total", labels) or 0
+
+    # -- as a GroupConsumer ------------------------------------------------------------------
+
+    metadata = "metadata"
+
+    def offsets(self, offsets: dict[Partition, int]) -> list[Any]:
+        if not self.member:
+            raise NotAMember("not a member")
+        return [(pair, offset) for pair, offset in offsets.items() if pair in self.owned]
+
+    def begin_commit(self, offsets: list[Any], done: Callable[[Any], None]) -> None:
+        self.diary.append(("begin", dict(offsets)))
+        self.answers.append(done)
+
+    def commit(self, offsets: list[Any]) -> None:
+        self.diary.append(("commit", dict(offsets)))
+        if self.commit_refusals:
+            raise self.commit_refusals.pop(0)
+
+    # -- as a maker of producers -------------------------------------------------------------
+
+    def make_producer(self) -> Any:
+        self.producers += 1
+        stand = self
+
+        class Fake(self.kind):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                pass
+
+            def send(self, records: list[Onward], *rest: Any) -> None:
+                told = (dict(rest[0]), rest[1]) if rest else ()
+                stand.diary.append(("send", records, *told))
+                if stand.send_refusals:
+                    raise stand.send_refusals.pop(0)
+
+        return Fake()
+
+
+@pytest.fixture
+def stand() -> Stand:
+    ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), {MAIN: "T"})
+    driver = Driver(Engine(ladder))
+    own(driver.engine, 0)
+    return Stand(driver)
+
+
+def kinds(stand: Stand) -> list[str]:
+    return [entry[0] for entry in stand.diary]
+
+
+def test_what_only_completes_is_a_plain_commit_that_nobody_waits_for(stand: Stand) -> None:
+    stand.driver.main(0, 1)
+    stand.driver.finish(0)
+
+    assert stand.cycle.run()
+
+    assert stand.diary == [("begin", {(MAIN, 0): 1})]
+    states = [(stand.cycle.under_way, stand.counted("plain", "committed"))]
+    stand.answers[0](None)
+    states.append((stand.cycle.under_way, stand.counted("plain", "committed")))
+    assert states == [(True, 0), (False, 1)]
+
+
+def test_one_plain_commit_is_under_way_at_a_time(stand: Stand) -> None:
+    stand.driver.main(0, 1)
+    stand.driver.finish(0)
+    stand.cycle.run()
+    stand.driver.finish(1)
+
+    assert stand.cycle.run()
+    assert len(stand.diary) == 1
+
+    stand.answers[0](None)
+    stand.cycle.run()
+    assert stand.diary[1:] == [("begin", {(MAIN, 0): 2})]
+
+
+def test_a_refused_plain_commit_is_made_again(stand: Stand) -> None:
+    stand.driver.main(0)
+    stand.driver.finish(0)
+    stand.cycle.run()
+
+    stand.answers[0](FakeError())
+    stand.cycle.run()
+
+    assert stand.diary == [("begin", {(MAIN, 0): 1})] * 2
+    assert stand.counted("plain", "failed") == 1
+
+
+def test_before_a_drain_ends_the_word_of_the_broker_is_waited_for(stand: Stand) -> None:
+    stand.driver.main(0)
+    stand.driver.finish(0)
+    stand.cycle.run()
+
+    assert stand.cycle.run(wait=True)
+
+    assert stand.diary[1:] == [("commit", {(MAIN, 0): 1})]
+    assert stand.counted("plain", "committed") == 1
+
+
+def test_a_move_its_headers_and_its_offset_are_one_transaction(stand: Stand) -> None:
+    headers = (("x", b"theirs"), ("sj-attempt", b"77"), ("none", None))
+    stand.driver.receive(FakeMessage(MAIN, 7, b"k", headers_=headers))
+    stand.driver.finish(7, FAILED)
+
+    assert stand.cycle.run()
+
+    ((kind, (record,), offsets, metadata),) = stand.diary
+    assert (kind, offsets, metadata) == ("send", {(MAIN, 0): 8}, "metadata")
+    assert (record.topic, record.partition) == (SHORT, 0)
+    assert (record.key, record.value) == (b"k", b"7")
+    assert record.headers[:2] == [("x", b"theirs"), ("none", None)]
+    ours = dict(record.headers[2:])
+    assert (ours["sj-attempt"], ours["sj-origin"], ours["sj-worker"]) == (b"1", b"T:0:7", b"w1")
+    assert stand.counted("transaction", "committed") == 1
+
+
+def test_a_move_stays_in_the_partition_it_is_from(stand: Stand) -> None:
+    own(stand.driver.engine, 3)
+    stand.owned.add((MAIN, 3))
+    stand.driver.main(0, partition=3)
+    stand.driver.finish(0, Rejected(FAILURE, Reason.INVALID))
+
+    stand.cycle.run()
+
+    ((_, (record,), offsets, _),) = stand.diary
+    assert (record.topic, record.partition, offsets) == (DLQ, 3, {(MAIN, 3): 1})
+
+
+def test_children_are_sent_with_their_parents_offset(stand: Stand) -> None:
+    child = Onward("shop.parcels", -1, b"k", b"v")
+    stand.driver.main(0)
+    stand.driver.finish(0, Succeeded((child,)))
+
+    stand.cycle.run()
+
+    assert stand.diary == [("send", [child], {(MAIN, 0): 1}, "metadata")]
+    name = "streamjobs_child_jobs_enqueued_total"
+    assert stand.registry.get_sample_value(name, {"queue": "mail"}) == 1
+
+
+def test_a_plain_commit_under_way_is_answered_before_a_transaction_begins(stand: Stand) -> None:
+    stand.driver.main(0, 1)
+    stand.driver.finish(0)
+    stand.cycle.run()
+    stand.driver.finish(1, FAILED)
+
+    # A cycle that writes does not pass one that is under way,
+    stand.cycle.run()
+    assert kinds(stand) == ["begin"]
+    # but when it has to be made at once, the older offsets are settled first.
+    assert stand.cycle.run(wait=True)
+
+    assert stand.diary[1] == ("commit", {(MAIN, 0): 1})
+    assert (stand.diary[2][0], stand.diary[2][2]) == ("send", {(MAIN, 0): 2})
+
+
+@pytest.mark.parametrize("fatal", [False, True])
+def test_a_failed_cycle_goes_again_whole_with_a_new_producer_only_when_it_must(
+    stand: Stand, *, fatal: bool
+) -> None:
+    stand.driver.main(0, key=b"a")
+    stand.driver.main(1, key=b"b")
+    stand.driver.finish(0, FAILED)
+    stand.send_refusals = [CycleFailed("no", fatal=fatal)]
+
+    assert not stand.cycle.run()
+    stand.driver.finish(1, FAILED)
+    assert stand.cycle.run()
+
+    first, second = stand.diary
+    assert [r.value for r in first[1]] == [b"0"]
+    assert [r.value for r in second[1]] == [b"0", b"1"]
+    assert second[2] == {(MAIN, 0): 2}
+    assert stand.producers == (2 if fatal else 1)
+    assert stand.counted("transaction", "failed") == 1
+
+
+def test_who_is_no_member_commits_nothing_and_keeps_what_was_decided(stand: Stand) -> None:
+    stand.driver.main(0)
+    stand.driver.finish(0, FAILED)
+    stand.member = False
+
+    assert not stand.cycle.run()
+    assert stand.diary == []
+
+    stand.member = True
+    assert stand.cycle.run()
+    assert kinds(stand) == ["send"]
+
+
+@pytest.mark.parametrize("left", [set(), {(MAIN, 0)}])
+def test_nothing_is_written_while_partitions_of_the_cycle_are_going(
+    stand: Stand, left: set[Partition]
+) -> None:
+    own(stand.driver.engine, 1)
+    stand.driver.main(0)
+    stand.driver.main(0, partition=1, key=b"z")
+    stand.driver.finish(0, FAILED)
+    stand.driver.finish(0, FAILED)
+    stand.owned = left
+
+    assert not stand.cycle.run()
+
+    assert stand.diary == []
+    assert stand.driver.engine.moves_wait
+
+
+def test_a_plain_commit_leaves_out_what_is_no_longer_owned(stand: Stand) -> None:
+    stand.driver.main(0)
+    stand.driver.finish(0)
+    stand.owned = set()
+
+    assert stand.cycle.run()
+    assert stand.cycle.run(wait=True)
+
+    assert stand.diary == []
+
+
+def test_without_transactions_records_are_acknowledged_before_offsets_are_committed(
+    stand: Stand,
+) -> None:
+    stand.kind = IdempotentProducer
+    stand.driver.main(0)
+    stand.driver.finish(0, FAILED)
+    stand.send_refusals = [CycleFailed("not delivered")]
+
+    assert not stand.cycle.run()
+    assert kinds(stand) == ["send"]
+
+    assert stand.cycle.run()
+    assert kinds(stand) == ["send", "send", "commit"]
+    assert stand.diary[2] == ("commit", {(MAIN, 0): 1})
+
+
+def test_without_transactions_a_refused_commit_repeats_the_records_and_loses_none(
+    stand: Stand,
+) -> None:
+    stand.kind = IdempotentProducer
+    stand.driver.main(0)
+    stand.driver.finish(0, FAILED)
+    stand.commit_refusals = [CommitRefused("refused")]
+
+    assert not stand.cycle.run()
+    assert stand.counted("transaction", "committed") == 0
+
+    assert stand.cycle.run()
+    assert kinds(stand) == ["send", "commit", "send", "commit"]

@@ -1,0 +1,312 @@
+"""The loop of a queue, run in the test's own thread: each poll is the next step of a script."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from unit.engine.drive import FAILED, LONG, MAIN, SHORT, TOPICS, FakeMessage
+
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import Partition
+from streamjobs.engine.records import Record
+from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.kafka.group import Polled
+from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.worker import loop as loop_module
+from streamjobs.worker.loop import QueueLoop, State
+
+SHARD: list[Partition] = [(t, 0) for t in (MAIN, SHORT, LONG)]
+Step = Callable[[QueueLoop], Polled | None]
+
+
+@dataclass
+class Script:
+    """A consumer, a commit cycle and handlers, all in one diary."""
+
+    steps: list[Step] = field(default_factory=list)
+    budget: float = 5.0
+    diary: list[Any] = field(default_factory=list)
+    succeeds: list[bool] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
+    running: threading.Event = field(default_factory=threading.Event)
+    under_way: bool = False
+    stands: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0)))
+        stand: Any = self
+        self.loop = QueueLoop(
+            "mail",
+            self.engine,
+            lambda _: stand,
+            lambda _: stand,
+            ThreadExecutor(lambda: self.attempt, 2, "test"),
+            tiers=(SHORT, LONG),
+            metrics=WorkerMetrics(CollectorRegistry()),
+            drain_budget=self.budget,
+            on_end=lambda: self.diary.append("ended"),
+        )
+
+    def attempt(self, record: Record) -> None:
+        self.running.set()
+        if record.key == b"slow":
+            self.go.wait(10)
+        record.job = "send"
+        record.result = FAILED if record.key == b"bad" else None
+
+    # -- as the consumer ---------------------------------------------------------------------
+
+    def poll(self, _timeout: float) -> Polled:
+        if not self.steps:
+            self.loop.stop()
+            return Polled()
+        return self.steps.pop(0)(self.loop) or Polled()
+
+    def close(self) -> None:
+        self.diary.append("closed")
+
+    def where_it_stands(self, partitions: list[Partition], tiers: frozenset[str]) -> Any:
+        return (dict(self.stands) if self.stands else {}), dict.fromkeys(tiers, 0)
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.diary.append(("seek", partition, offset))
+
+    def resume(self, partitions: list[Partition]) -> None:
+        self.diary.append(("resume", partitions))
+
+    # -- as the commit cycle -----------------------------------------------------------------
+
+    def run(self, *, wait: bool = False) -> bool:
+        cycle = self.engine.cycle()
+        if cycle is None:
+            return True
+        done = self.succeeds.pop(0) if self.succeeds else True
+        (self.engine.committed if done else self.engine.aborted)(cycle)
+        moved = [move.record.offset for move in cycle.moves]
+        self.diary.append(("cycle", cycle.offsets.get((MAIN, 0)), moved, wait, done))
+        return done
+
+    # -- steps -------------------------------------------------------------------------------
+
+    def brings(self, *offsets: int, key: bytes | None = None) -> Step:
+        messages = [FakeMessage(MAIN, offset, key) for offset in offsets]
+        return lambda _: Polled(list(messages))
+
+    def until(self, true: Callable[[], Any]) -> Step:
+        """Poll for nothing until it is true."""
+
+        def step(_: QueueLoop) -> None:
+            if not true():
+                self.steps.insert(0, step)
+            threading.Event().wait(0.001)
+
+        return step
+
+    @property
+    def committed(self) -> int | None:
+        """What of main is committed."""
+        cycles = [entry for entry in self.diary if entry[0] == "cycle" and entry[4]]
+        return max((offset for _, offset, *_ in cycles if offset is not None), default=None)
+
+
+def assigned(loop: QueueLoop) -> None:
+    loop.assigned(SHARD)
+
+
+def revoked(loop: QueueLoop) -> None:
+    loop.revoked(SHARD)
+
+
+def lost(loop: QueueLoop) -> None:
+    loop.lost(SHARD)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Script]]:
+    made: list[Script] = []
+
+    def build(**how: Any) -> Script:
+        made.append(Script(**how))
+        return made[-1]
+
+    yield build
+    for script in made:
+        script.go.set()
+        assert script.loop._executor.join(5.0)
+
+
+def test_it_runs_commits_and_leaves_in_good_order(make: Callable[..., Script]) -> None:
+    script = make()
+    script.steps = [assigned, script.brings(0, 1), script.until(lambda: script.committed == 2)]
+
+    script.loop.run()
+
+    assert script.loop.error is None
+    assert script.loop.state is State.STOPPED
+    assert script.diary[-2:] == ["closed", "ended"]
+    assert script.loop.tally.outcomes == {"succeeded": 2}
+
+
+def test_stopping_waits_for_running_jobs_and_commits_them(make: Callable[..., Script]) -> None:
+    script = make()
+    script.steps = [
+        assigned,
+        script.brings(0, 1, key=b"slow"),
+        script.until(script.running.is_set),
+    ]
+    threading.Timer(0.1, script.go.set).start()
+
+    script.loop.run()
+
+    # The second was not begun: it is for the next worker.
+    assert script.loop.tally.outcomes["succeeded"] == 1
+    assert script.diary[-3:] == [("cycle", 1, [], True, True), "closed", "ended"]
+
+
+def test_what_does_not_end_within_the_budget_is_not_committed(
+    make: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = make(budget=0.05)
+    script.steps = [assigned, script.brings(0, key=b"slow"), script.until(script.running.is_set)]
+
+    script.loop.run()
+
+    assert script.committed in (None, 0)
+    assert "1 jobs are not done after 0.05 s; they will run again elsewhere" in caplog.text
+
+
+def test_partitions_are_given_back_only_after_their_jobs_ended_and_are_committed(
+    make: Callable[..., Script],
+) -> None:
+    script = make()
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"slow"),
+        script.brings(1, key=b"bad"),
+        script.until(script.running.is_set),
+        revoked,
+    ]
+    threading.Timer(0.1, script.go.set).start()
+
+    script.loop.run()
+
+    assert script.committed == 2
+    moved = [offset for entry in script.diary if entry[0] == "cycle" for offset in entry[2]]
+    assert moved == [1]
+    assert script.engine.owned == set()
+
+
+def test_after_a_rebalance_jobs_are_begun_again(make: Callable[..., Script]) -> None:
+    script = make()
+    script.steps = [
+        assigned,
+        revoked,
+        assigned,
+        script.brings(0),
+        script.until(lambda: script.committed == 1),
+    ]
+
+    script.loop.run()
+
+    assert script.loop.tally.outcomes["succeeded"] == 1
+
+
+def test_of_what_was_lost_nothing_is_committed(make: Callable[..., Script]) -> None:
+    script = make()
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"slow"),
+        script.until(script.running.is_set),
+        lost,
+        script.brings(5),
+    ]
+    threading.Timer(0.1, script.go.set).start()
+
+    script.loop.run()
+
+    assert script.committed in (None, 0)
+    assert script.loop.tally.outcomes == {}
+
+
+def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Script]) -> None:
+    script = make(budget=0.05)
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"slow"),
+        script.until(script.running.is_set),
+        lambda loop: loop.revoked([(LONG, 0)]),
+        lambda loop: loop.assigned([(LONG, 0)]),
+        lambda _: script.diary.append("polled"),
+    ]
+    script.stands = {MAIN: 0}
+
+    script.loop.run()
+
+    seek = script.diary.index(("seek", (MAIN, 0), 0))
+    assert seek < script.diary.index("polled")
+
+
+def test_moves_do_not_wait_for_the_next_plain_commit(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 1000.0)
+    script = make()
+    moved = lambda: any(entry[2] == [0] for entry in script.diary)  # noqa: E731
+    script.steps = [assigned, script.brings(0, key=b"bad"), script.until(moved)]
+
+    script.loop.run()
+
+    assert ("cycle", 1, [0], False, True) in script.diary
+
+
+def test_a_failed_cycle_is_tried_again_after_a_pause(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "COMMIT_RETRY", 0.2)
+    script = make(succeeds=[False])
+    times: list[float] = []
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"bad"),
+        script.until(lambda: script.diary),
+        lambda loop: times.append(loop.last_turn),
+        script.until(lambda: script.committed == 1),
+        lambda loop: times.append(loop.last_turn),
+    ]
+
+    script.loop.run()
+
+    assert [entry[2:] for entry in script.diary[:2]] == [([0], False, False), ([0], False, True)]
+    assert times[1] - times[0] >= 0.15
+
+
+def test_an_error_ends_the_loop_is_kept_and_leaves_the_group(make: Callable[..., Script]) -> None:
+    error = RuntimeError("fatal")
+
+    def fail(_: QueueLoop) -> None:
+        raise error
+
+    script = make()
+    script.steps = [assigned, fail]
+
+    script.loop.run()
+
+    assert script.loop.error is error
+    assert script.diary[-2:] == ["closed", "ended"]
+
+
+def test_stopped_before_it_began_it_joins_and_leaves(make: Callable[..., Script]) -> None:
+    script = make()
+    script.loop.stop()
+    script.loop.stop()
+
+    script.loop.run()
+
+    assert script.diary == ["closed", "ended"]
+    assert script.loop.error is None
