@@ -126,7 +126,7 @@ class Engine:
                 log.target = ends[topic]
         shard.answered = True
         self._go_on_taking(shard, 0.0)
-        if not shard.active:
+        if any(log.target is not None for log in shard.logs.values()):
             for main in self._ladder.mains:
                 self._out.pause(shard.logs[main])
 

@@ -105,7 +105,9 @@ class Judge:
             self._early(owner, msg)
         if msg.take == take and not msg.again:
             raise Violation(f"{msg} starts twice in one taking of its shard")
-        if msg.take and msg.take != take:
+        if msg.moved == take:
+            raise Violation(f"{msg} starts after it was carried on")
+        if msg.moved or (msg.take and msg.take != take):
             self.totals["reruns"] += 1
             job.reruns += 1
         lane = job.lane
@@ -199,7 +201,8 @@ class Judge:
             job.reruns += 1
             self.totals["reruns"] += 1
         self._follows(source, copy, take)
-        source.moved = take
+        source.moved, source.done = take, False
+        source.next, copy.source = copy, source
         if copy.log.kind == "dlq":
             self.totals["dead"] += 1
             job.ends += 1
@@ -219,11 +222,12 @@ class Judge:
         if offset > log.stable:
             raise Violation(f"{offset} of {log.name} is committed, and {log.stable} is stable")
         for msg in log.entries[log.judged : offset]:
-            if msg is None or msg.moved:
+            if msg is None:
                 continue
             if not msg.done:
-                log.judged = msg.offset_ + 1
-                self._superseded(msg)
+                if not msg.moved:
+                    log.judged = msg.offset_ + 1
+                    self._superseded(msg)
                 continue
             if msg.children > 0:
                 raise Violation(f"{msg} is committed without its children")
@@ -255,11 +259,17 @@ class Judge:
 
     def _superseded(self, msg: Msg) -> None:
         """A record that neither ended nor went on may be dropped for a newer one of its job."""
-        job = msg.job
-        others = [m for m in job.copies if m is not msg and m.offset_ >= m.log.judged]
+        job, copy = msg.job, msg
+        while (source := copy.source) is not None and source.next is copy:
+            # What it was carried on from may have to do the work again.
+            source.moved, source.next, copy = 0, None, source
+        others = [
+            m for m in job.copies
+            if m is not msg and m.offset_ >= m.log.judged and (m.done or not m.moved)
+        ]  # fmt: skip
         if not others and not job.ends:
             raise Violation(f"{msg} is committed, and it is not complete")
-        if others and all(m.attempts < msg.attempts for m in others):
+        if not job.ends and all(m.attempts + m.tries < msg.attempts for m in others):
             raise Violation(f"{msg} is dropped for an older record of its job")
         self.totals["superseded"] += 1
 
@@ -268,8 +278,10 @@ class Judge:
     def close(self, logs: Iterable[Log]) -> None:
         """Nothing moves any longer: all jobs have ended, for good."""
         for job in self.jobs:
-            if not job.ended or not job.ends:
+            if not job.ended:
                 raise Violation(f"{job} never ended")
+            if not job.ends:
+                raise Violation(f"{job} ended, and its end was never committed")
         for log in logs:
             if log.kind != "dlq" and log.entries and log.judged != len(log.entries):
                 raise Violation(f"{log.name} is committed to {log.judged} of {len(log.entries)}")

@@ -54,6 +54,7 @@ class Msg:
         take: the taking of its shard in which it was started last; 0 before.
         done: whether a rightful attempt ended its job with success or a discard.
         moved: the taking in which a committed transaction carried it on; 0 before.
+        source, next: the record it was carried on from, and the last one it was carried on to.
         result: what its last attempt came to: S, D, F, R, or nothing.
         tries, climbed: attempts made, and rungs climbed in place, in that taking.
         again: whether its last attempt failed in such a way that it is tried again in place.
@@ -63,7 +64,8 @@ class Msg:
 
     __slots__ = (
         "again", "at_ms", "attempts", "behind", "children", "climbed", "done", "due", "headers_",
-        "job", "key_", "log", "moved", "offset_", "reason", "result", "rung", "take", "tries",
+        "job", "key_", "log", "moved", "next", "offset_", "reason", "result", "rung", "source",
+        "take", "tries",
     )  # fmt: skip
 
     def __init__(self, log: Log, key: bytes | None, at_ms: int) -> None:
@@ -74,6 +76,8 @@ class Msg:
         self.due = 0.0
         self.attempts = self.rung = self.take = self.moved = self.children = 0
         self.tries = self.climbed = 0
+        self.source: Msg | None = None
+        self.next: Msg | None = None
         self.reason = self.result = ""
         self.done = self.behind = self.again = False
 

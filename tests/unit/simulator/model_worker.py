@@ -66,7 +66,7 @@ class Worker:
         self._answer: bool | None = None
         self._wire: tuple[str | None, int, dict[Log, int]] | None = None
         self._cut_since = self._next_commit = self._retry_at = 0.0
-        self._txns = 0
+        self._polled = False
         self.steps = self._run()
 
     # -- what the jobs do (Handlers) ---------------------------------------------------------
@@ -141,12 +141,13 @@ class Worker:
     def _pause(self) -> float:
         rng, now = self.rng, self.world.now
         end = self.executor.next_end
-        if end is not None or self.engine.load:
-            nap = self.setup.nap * (0.3 + rng.random())
-            return nap if end is None else max(nap, min(end - now, 1.0))
-        nap = self.setup.idle * (0.2 + rng.random())
+        if end is not None:
+            return max(self.setup.nap * (0.3 + rng.random()), min(end - now, 1.0))
+        if self._polled or self._under_way is not None:
+            return self.setup.nap * rng.random()
+        nap = self.setup.idle * (0.2 + rng.random()) * self.world.calm
         due = self.engine.next_due()
-        return nap if due is None else max(0.001, min(nap, due - self.told + 0.001))
+        return nap if due is None else min(nap, max(0.1, due - self.told + 0.001))
 
     # -- taking a shard ----------------------------------------------------------------------
 
@@ -281,7 +282,6 @@ class Worker:
         producer = self.producer
         while producer.txn is not None and producer.txn.markers:
             yield 0.02
-        self._txns += 1
         return self.broker.begin(producer, self.world.now)
 
     def _write(self, cycle: Any, txn: Txn) -> Steps:
@@ -346,6 +346,7 @@ class Worker:
             self.consumer.fetch()
         messages, ends = self.consumer.take(self.setup.batch)
         messages, ends = early + messages, early_ends + ends
+        self._polled = bool(messages)
         if messages:
             self._tell_time()
             self.judge.received(messages)

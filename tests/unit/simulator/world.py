@@ -26,7 +26,7 @@ BEGIN = 1_000_000.0
 SESSION = 6.0
 # Seconds without any progress, on top of the longest delay, after which a healed history is stuck;
 # and turns after which it is running in circles.
-PATIENCE, MOST_TURNS = 120.0, 60_000
+PATIENCE, MOST_TURNS = 120.0, 30_000
 TOPICS = QueueTopics("shop", "mail")
 
 
@@ -60,6 +60,8 @@ class World:
         self.workers: list[Any] = []
         self._refusing: set[str] = set()
         self._healed = False
+        # Idle workers poll less often when nothing happens any more, or quiet histories take long.
+        self.calm = 1.0
         self._failure = parts.headers.Failure("Error", "no", "")
 
     def _make_logs(self) -> None:
@@ -425,6 +427,7 @@ class World:
         for _ in range(max(1, self.setup.workers - alive)):
             self._start_worker(0.1)
         self._healed = True
+        self.later(2 * SESSION, lambda: setattr(self, "calm", 3.0))
         self._progress, self._progress_at = (-1, -1), self.now
 
 

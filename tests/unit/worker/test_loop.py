@@ -77,6 +77,9 @@ class Script:
     def seek(self, partition: Partition, offset: int) -> None:
         self.diary.append(("seek", partition, offset))
 
+    def pause(self, partitions: list[Partition]) -> None:
+        self.diary.append(("pause", partitions))
+
     def resume(self, partitions: list[Partition]) -> None:
         self.diary.append(("resume", partitions))
 
