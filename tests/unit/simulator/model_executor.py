@@ -10,6 +10,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
+RANKS = 3
 Slot = tuple[float, int, Any, int, int]
 
 
@@ -35,7 +36,7 @@ class Executor:
     def __init__(self, handlers: Handlers, released: Any, threads: int) -> None:
         self._handlers, self._released = handlers, released
         self._idle = threads
-        self._ready: deque[Any] = deque()
+        self._ready: dict[int, deque[Any]] = {rank: deque() for rank in range(RANKS)}
         self._running: list[Slot] = []
         self._finished: list[Any] = []
         self._count = 0
@@ -51,9 +52,9 @@ class Executor:
         """When the next attempt ends."""
         return self._running[0][0] if self._running else None
 
-    def submit(self, runs: list[Any], now: float) -> None:
-        self._ready.extend(runs)
-        self._fill(now)
+    def submit(self, runs: list[Any], rank: int) -> None:
+        """Take runs of one urgency, 0 being served first."""
+        self._ready[rank].extend(runs)
 
     def advance(self, now: float) -> None:
         running, handlers = self._running, self._handlers
@@ -69,7 +70,7 @@ class Executor:
                     continue
                 self._release(run[index:])
             self._idle += 1
-            self._fill(at)
+            self.fill(at)
 
     def collect(self) -> list[Any]:
         finished, self._finished = self._finished, []
@@ -78,8 +79,9 @@ class Executor:
     def halt(self) -> None:
         """Begin nothing more, and give back what was not begun."""
         self.halted = True
-        while self._ready:
-            self._release(self._ready.popleft())
+        for ready in self._ready.values():
+            while ready:
+                self._release(ready.popleft())
 
     def go_on(self) -> None:
         self.halted = False
@@ -89,15 +91,16 @@ class Executor:
         self._running = [(at + seconds, *rest) for at, *rest in self._running]
         heapify(self._running)
 
-    def _fill(self, now: float) -> None:
-        ready = self._ready
-        while ready and self._idle:
-            run = ready.popleft()
-            if self.halted or not run[0].log.live:
-                self._release(run)
-            else:
-                self._idle -= 1
-                self._start(run, 0, now)
+    def fill(self, now: float) -> None:
+        """Let idle threads begin what is ready."""
+        for ready in self._ready.values():
+            while ready and self._idle:
+                run = ready.popleft()
+                if self.halted or not run[0].log.live:
+                    self._release(run)
+                else:
+                    self._idle -= 1
+                    self._start(run, 0, now)
 
     def _start(self, run: Any, index: int, now: float) -> None:
         record = run[index]

@@ -102,8 +102,10 @@ class Worker:
             if self._questions:
                 yield from self._take_shards()
             self._tell_consumer()
-            if runs := engine.take_starts():
-                executor.submit(runs, world.now)
+            for rank, runs in enumerate(engine.take_ranked()):
+                if runs:
+                    executor.submit(runs, rank)
+            executor.fill(world.now)
             if now >= self._next_commit or (engine.moves_wait and now >= self._retry_at):
                 yield from self._commit()
             if not engine.full or self.rng.random() < 0.3:

@@ -38,6 +38,7 @@ class Setup:
         reads: delays of the tiers that exist; ``writes``: those that the policy uses.
         batches: (time, topic index, key index or None) of what is enqueued.
         failing: by key index, how often an attempt fails; the last for jobs without a key.
+        outage: from when to when everything fails; ``breaker``: whether the queue pauses then.
         chunk, depth, batch: of the consumer's fetches, its queue, a poll.
         nap, idle: seconds between turns of a loop.
         drains: whether a revoke waits for running jobs, up to ``drain_budget`` seconds.
@@ -57,6 +58,8 @@ class Setup:
     ordering: str
     batches: list[tuple[float, int, int | None]]
     failing: list[float]
+    outage: tuple[float, float]
+    breaker: bool
     long_jobs: float
     mean: float
     threads: int
@@ -106,6 +109,8 @@ def draw(seed: int) -> Setup:
         batches=_batches(rng, jobs, keys, priorities, until),
         # The first key may be hot: one failure of it already makes many wait.
         failing=[pick((0.0, 0.02, 0.1)), *(pick((0.0, 0.05, 0.2, 0.5)) for _ in range(keys))],
+        outage=(rand() * until, rand() * until) if rand() < 0.15 else (0.0, 0.0),
+        breaker=rand() < 0.5,
         long_jobs=pick((0.0, 0.0, 0.005, 0.02)),
         mean=pick((0.005, 0.02, 0.1)),
         threads=pick((1, 2, 4, 16)),

@@ -203,7 +203,9 @@ class World:
         """What an attempt comes to: the engine's result, the judge's letter, child jobs."""
         rand, results, setup = self.rng.random(), self.parts.results, self.setup
         key = msg.key_
-        if rand < setup.failing[-1 if key is None else int(key[1:])]:
+        begin, end = setup.outage
+        chance = setup.failing[-1 if key is None else int(key[1:])]
+        if rand < chance or begin <= self.now - BEGIN < end:
             asked = self.rng.random()
             if asked < 0.8:
                 return results.Failed(self._failure), "F", 0
@@ -451,4 +453,5 @@ def make_engine(parts: Parts, setup: Setup) -> Any:
         setup.immediate,
         parts.ladder.Ordering(setup.ordering),
     )
-    return parts.engine.Engine(ladder, capacity=setup.capacity)
+    breaker = parts.engine.BreakerPolicy(0.9, 20, 60.0, 2.0) if setup.breaker else None
+    return parts.engine.Engine(ladder, capacity=setup.capacity, breaker=breaker)
