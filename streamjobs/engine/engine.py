@@ -198,6 +198,8 @@ class Engine:
                     failed += 1
                 if result is not RELEASED:
                     counts[record.job or "", outcome] += 1
+            if shard.survey:
+                shard.got_on(record)
             if last and record.key is not None:
                 shard.run_ended(record, now)
         if self._breaker is not None and records:
@@ -297,13 +299,21 @@ class Engine:
 
     @property
     def load(self) -> int:
-        """Records that are running, ready or waiting in a lane."""
+        """Records that run, are ready, or wait behind one that runs.
+
+        Those behind a parked job are not among them, or parked keys would hold main back.
+        """
         return sum(log.load for log in self._logs.values())
 
     @property
     def held(self) -> int:
         """Records of tiers in memory that are not due."""
         return sum(log.holding for log in self._logs.values())
+
+    @property
+    def waiting(self) -> int:
+        """Records in memory behind a parked job of their key."""
+        return sum(shard.waiting for shard in self._shards.values())
 
     @property
     def parked_keys(self) -> int:

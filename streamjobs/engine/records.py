@@ -30,7 +30,8 @@ class Log:
         topic, partition: which.
         delay: seconds a record waits here; None for main.
         rung: what a record's place here implies, when it does not say itself.
-        load: its records that are running, ready or waiting in a lane; held ones apart.
+        load: its records that run, are ready, or wait behind one that runs; those held, or behind
+            a parked one, apart.
         live: whether this assignment still holds; what belongs to a dead log is dropped.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
         committed: the offset committed last.

@@ -46,11 +46,12 @@ class Shard:
         waiting: how many records wait in the memory of lanes that have something in a tier.
         for_main: lanes whose next job came from a tier, and waits for main to be received past it.
         delayed: lanes whose head waits in place.
+        survey: while memory is full, since when a lane's head has run, by main topic and key.
     """
 
     __slots__ = (
         "_ladder", "_out", "active", "answered", "delayed", "early", "for_main", "lanes", "logs",
-        "number", "waiting",
+        "number", "survey", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ladder: Ladder, out: Outbox) -> None:
@@ -60,6 +61,7 @@ class Shard:
         self.lanes: dict[str, Lanes] = {main: {} for main in ladder.mains}
         self.early: list[tuple[Log, Sequence[Message] | int]] = []
         self.waiting = 0
+        self.survey: dict[tuple[str, bytes], float] = {}
         self.for_main: set[tuple[str, bytes]] = set()
         self.delayed: set[tuple[str, bytes]] = set()
 
@@ -71,6 +73,7 @@ class Shard:
         self.early.clear()
         self.for_main.clear()
         self.delayed.clear()
+        self.survey.clear()
         self.waiting = 0
 
     def _starts(self, main: str) -> list[Run]:
@@ -111,6 +114,7 @@ class Shard:
                 elif isinstance(lane, list):
                     lane.append(record)
                 else:
+                    log.load -= 1
                     self._line_up(self._lane(log.topic, key, now), record, now)
         if self.for_main:
             self.main_advanced(now)
@@ -200,6 +204,8 @@ class Shard:
             lane.running = True
             lane.waiting = before or []
             self.waiting += len(lane.waiting)
+            for record in lane.waiting:
+                record.log.load -= 1
         lanes[key] = lane
         return lane
 
@@ -216,12 +222,12 @@ class Shard:
                 self._due(record, now)
 
     def _due(self, record: Record, now: float) -> None:
-        record.log.load += 1
         delivery = record.delivery
         origin = None if delivery is None else delivery.origin
         if origin is None or origin.partition != self.number:
             self._forged(record, "no origin in this partition")
         elif record.key is None:
+            record.log.load += 1
             self._starts(self._ladder.main_of(origin)[0]).append([record])
         else:
             main = self._ladder.main_of(origin)[0]
@@ -250,7 +256,6 @@ class Shard:
 
     def _forged(self, record: Record, why: str) -> None:
         """A record whose headers cannot be true: to the DLQ, bytes as they came."""
-        record.log.load -= 1
         before = record.delivery or Delivery(attempts=0, rung=0, origin=None)
         failure = Failure("InvalidRecord", f"header sj-origin: {why}", "")
         self._out.move(Move(record, self._ladder.topics.dlq, before, Reason.INVALID, failure))
@@ -261,7 +266,6 @@ class Shard:
         """Keep a record in memory when the line moves soon and there is room, else move it."""
         if record.place in lane.parked:
             # An older copy of a job that is in a tier: this one is complete.
-            record.log.load -= 1
             record.log.watermark.complete(record.offset)
         elif lane.near(record.place, now) and self._room(lane, record, now):
             lane.wait(record)
@@ -289,7 +293,6 @@ class Shard:
             lane.wait(record)
             self.waiting += 1
             return
-        record.log.load -= 1
         before = self.delivery(record)
         after = Delivery(before.attempts, before.rung, before.origin, waiting=True)
         topic = self._ladder.topics.tier(delay)
@@ -330,20 +333,19 @@ class Shard:
     def put_back(self, record: Record) -> None:
         """Take back a record that did not run to its end: it is in line again at its place."""
         record.result, record.last = None, True
-        record.log.load += 1
         main = self.main_of(record)
-        if record.key is None:
-            self._starts(main).append([record])
-            return
-        lanes = self.lanes[main]
-        lane = lanes.get(record.key)
+        lane = None if record.key is None else self.lanes[main].get(record.key)
         if isinstance(lane, Lane):
             lane.wait(record)
             self.waiting += 1
+            return
+        record.log.load += 1
+        if record.key is None:
+            self._starts(main).append([record])
         elif isinstance(lane, list):
             insort(lane, record, key=by_place)
         else:
-            lanes[record.key] = [record]
+            self.lanes[main][record.key] = [record]
 
     def run_ended(self, record: Record, now: float) -> None:
         """The last of a run has come back: start what follows, or close the lane."""
@@ -397,7 +399,6 @@ class Shard:
             lane.unpark(head.place)
             head.held = False
             head.log.holding -= 1
-            head.log.load += 1
         else:
             del lane.waiting[0]
             self.waiting -= 1
@@ -410,9 +411,9 @@ class Shard:
             if record.held:
                 record.held = False
                 record.log.holding -= 1
-                record.log.load += 1
             else:
                 self.waiting -= 1
+            record.log.load += 1
         run[-1].last = True
         lane.running, lane.since, lane.handed = True, now, len(run)
         self._starts(main).append(run)
@@ -429,12 +430,26 @@ class Shard:
             self._line_up(lane, record, now)
 
     def move_followers(self, patience: float, now: float) -> None:
-        """Memory is full: move the followers of heads that have run for over ``patience``."""
+        """Memory is full: move the followers of heads that have run for over ``patience`` seconds.
+
+        Asked about once a second, so a head's time is known to a second.
+        """
+        before, self.survey = self.survey, {}
         for main, lanes in self.lanes.items():
-            for key in [k for k, v in lanes.items() if v and not isinstance(v, tuple)]:
+            for key, followers in list(lanes.items()):
+                if not isinstance(followers, list):
+                    continue
+                since = min(now, before.get((main, key), now))
+                if now - since <= patience:
+                    self.survey[main, key] = since
+                    continue
                 lane = self._lane(main, key, now)
-                if lane.running and now - lane.since > patience:
-                    surplus, lane.waiting = lane.waiting, []
-                    self.waiting -= len(surplus)
-                    for record in surplus:
-                        self._park(lane, record, now)
+                surplus, lane.waiting = lane.waiting, []
+                self.waiting -= len(surplus)
+                for record in surplus:
+                    self._park(lane, record, now)
+
+    def got_on(self, record: Record) -> None:
+        """A job of a lane has ended while memory is full: its head has not run long."""
+        if record.key is not None:
+            self.survey.pop((self.main_of(record), record.key), None)
