@@ -124,6 +124,8 @@ class Engine:
                 log.watermark.position = base
             if topic in ends and ends[topic] > (base or 0):
                 log.target = ends[topic]
+                # It may have been filled and paused before its end was known.
+                self._out.resume(log)
         shard.answered = True
         self._go_on_taking(shard, 0.0)
         if any(log.target is not None for log in shard.logs.values()):
@@ -217,7 +219,7 @@ class Engine:
         for shard in self._shards.values():
             if shard.delayed:
                 shard.tick(now)
-            elif shard.answered and not shard.active:
+            elif not shard.active:
                 self._go_on_taking(shard, now)
         if self._breaker is not None and self._breaker.open and self._breaker.probe(now):
             self._probing = True
@@ -299,11 +301,8 @@ class Engine:
 
     @property
     def load(self) -> int:
-        """Records that run, are ready, or wait behind one that runs.
-
-        Those behind a parked job are not among them, or parked keys would hold main back.
-        """
-        return sum(log.load for log in self._logs.values())
+        """Records that run, are ready, or wait behind one that runs."""
+        return sum(shard.load for shard in self._shards.values())
 
     @property
     def held(self) -> int:
@@ -356,6 +355,8 @@ class Engine:
 
     def _go_on_taking(self, shard: Shard, now: float) -> None:
         """Start a shard once all of its tiers are read to the ends that were asked for."""
+        if not shard.answered:
+            return
         for log in shard.logs.values():
             if log.target is not None and (log.scanned or 0) < log.target:
                 return

@@ -62,7 +62,10 @@ class Ladder:
         return None if tier is None else self.writes[tier]
 
     def wait(self, seconds: float) -> float | None:
-        """The shortest delay that is at least ``seconds``, else the longest; None without tiers."""
-        if not self.writes:
+        """The shortest delay that is at least ``seconds``, else the longest; None to wait in place.
+
+        That is where there are no tiers, and where the whole partition is one line.
+        """
+        if not self.writes or self.ordering is Ordering.PARTITION:
             return None
         return self.writes[min(bisect_left(self.writes, seconds), len(self.writes) - 1)]

@@ -54,10 +54,20 @@ class Lane:
         running: whether a run of it is out.
         since: when that run began, in seconds since the epoch.
         handed: how many jobs it has; 0 for a run that began before the lane had anything in a tier.
-        not_before: of a lane whose head waits in place, when it is tried again.
+        delay, not_before: of a lane whose head waits in place: for how long, and until when.
     """
 
-    __slots__ = ("handed", "key", "not_before", "order", "parked", "running", "since", "waiting")
+    __slots__ = (
+        "delay",
+        "handed",
+        "key",
+        "not_before",
+        "order",
+        "parked",
+        "running",
+        "since",
+        "waiting",
+    )
 
     def __init__(self, key: bytes, now: float) -> None:
         self.key = key
@@ -67,7 +77,7 @@ class Lane:
         self.running = False
         self.since = now
         self.handed = 0
-        self.not_before = 0.0
+        self.delay = self.not_before = 0.0
 
     def park(self, place: int, parked: Parked) -> None:
         """Note that the job at ``place`` is in a tier."""

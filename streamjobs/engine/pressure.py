@@ -30,7 +30,7 @@ class Pressure:
 
     def regulate(self, shards: Collection[Shard], now: float) -> bool:
         """Pause or resume; True about once a second while memory is full for longer than one."""
-        total = sum(log.load for shard in shards for log in shard.logs.values())
+        total = sum(shard.load for shard in shards)
         full_for = self._full_for(total, now)
         crowded = self._crowded(shards)
         for shard in shards:

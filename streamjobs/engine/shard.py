@@ -8,7 +8,7 @@ tuple while no more than one job in a tier is known; else a ``Lane``.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from streamjobs.engine.ladder import Ladder, Ordering
@@ -87,6 +87,16 @@ class Shard:
             for lane in list(lanes.values()):
                 if isinstance(lane, Lane):
                     self._advance(main, lane, now)
+
+    @property
+    def load(self) -> int:
+        """Records that run, are ready, or wait behind one that runs.
+
+        Those that wait behind a parked one count only where they cannot be moved: else parked keys
+        would hold main back.
+        """
+        own = sum(log.load for log in self.logs.values())
+        return own + self.waiting if self._ladder.wait(0.0) is None else own
 
     # -- what arrives ------------------------------------------------------------------------
 
@@ -169,17 +179,39 @@ class Shard:
         if record is not None:
             record.place = place
         lane = self._lane(main, key, now)
-        there = lane.parked.get(place)
-        if there is not None and there.record is not None and record is not None:
-            self._drop_older(there.record)
+        if record is not None and not self._newest(lane, record):
+            self._drop(record)
+            return
         lane.park(place, Parked(due, record, waiting=delivery.waiting))
         if lane.order[0] == place:
             self._advance(main, lane, now)
 
-    def _drop_older(self, record: Record) -> None:
-        """Of two copies of one job the one read later is newer; the older is complete."""
-        record.held = False
-        record.log.holding -= 1
+    def _newest(self, lane: Lane, record: Record) -> bool:
+        """Whether no newer copy of its job is in memory; an older one is dropped for it.
+
+        A job has several copies when a crash undid what had been decided about one of them.
+        """
+        there = lane.parked.get(record.place)
+        index = bisect_left(lane.waiting, record.place, key=by_place)
+        if there is not None and there.record is not None:
+            other = there.record
+        elif index < len(lane.waiting) and lane.waiting[index].place == record.place:
+            other = lane.waiting[index]
+        else:
+            return True
+        if _age(record) < _age(other):
+            return False
+        if not other.held:
+            del lane.waiting[index]
+            self.waiting -= 1
+        self._drop(other)
+        return True
+
+    def _drop(self, record: Record) -> None:
+        """Of two copies of one job the newer counts; the older is complete."""
+        if record.held:
+            record.held = False
+            record.log.holding -= 1
         record.log.watermark.complete(record.offset)
 
     def _lane_key(self, message: Message) -> bytes | None:
@@ -241,10 +273,14 @@ class Shard:
         """Let time pass for heads that wait in place."""
         for main, key in list(self.delayed):
             lane = self.lanes[main].get(key)
-            if not isinstance(lane, Lane) or now >= lane.not_before:
-                self.delayed.discard((main, key))
-                if isinstance(lane, Lane):
-                    self._advance(main, lane, now)
+            if isinstance(lane, Lane):
+                # A clock that was set back must not make it wait for longer than its delay.
+                lane.not_before = min(lane.not_before, now + lane.delay)
+                if now < lane.not_before:
+                    continue
+                lane.not_before = 0.0
+                self._advance(main, lane, now)
+            self.delayed.discard((main, key))
 
     def main_advanced(self, now: float) -> None:
         """Main was received further: records of tiers that waited for it may start."""
@@ -327,7 +363,7 @@ class Shard:
         if delay and record.key is not None:
             main = self.main_of(record)
             lane = self._lane(main, record.key, now)
-            lane.not_before = now + delay
+            lane.delay, lane.not_before = delay, now + delay
             self.delayed.add((main, record.key))
 
     def put_back(self, record: Record) -> None:
@@ -434,6 +470,8 @@ class Shard:
 
         Asked about once a second, so a head's time is known to a second.
         """
+        if self._ladder.wait(0.0) is None:
+            return
         before, self.survey = self.survey, {}
         for main, lanes in self.lanes.items():
             for key, followers in list(lanes.items()):
@@ -453,3 +491,8 @@ class Shard:
         """A job of a lane has ended while memory is full: its head has not run long."""
         if record.key is not None:
             self.survey.pop((self.main_of(record), record.key), None)
+
+
+def _age(record: Record) -> tuple[int, int]:
+    """What makes one copy of a job newer than another: more attempts, then the later stamp."""
+    return record.attempts, record.message.timestamp()[1]

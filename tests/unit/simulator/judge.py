@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Protocol
 
-from model_log import Job, Lane, Log, Msg
+from unit.simulator.model_log import Job, Lane, Log, Msg
 
 _by_place = attrgetter("place")
 
@@ -239,7 +239,9 @@ class Judge:
     def _follows(self, source: Msg, copy: Msg, take: int) -> None:
         """What a copy says must follow from its source and the attempt that was made."""
         if copy.reason == "waiting":
-            if (copy.attempts, copy.rung) != (source.attempts, source.rung):
+            # Tries made at once, in its place, count; they use no rung.
+            tried = source.attempts <= copy.attempts <= source.attempts + source.tries
+            if not tried or copy.rung != source.rung:
                 raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
             if copy.log.kind == "dlq":
                 raise Violation(f"{source} is moved to the DLQ to wait")

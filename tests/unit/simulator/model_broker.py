@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Protocol
 
-from model_log import Log, Msg
+from unit.simulator.model_log import Log, Msg
 
 # Seconds after which the broker aborts a transaction that nobody ends.
 TRANSACTION_TIMEOUT = 15.0

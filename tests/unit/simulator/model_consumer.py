@@ -11,7 +11,7 @@ from collections import deque
 from random import Random
 from typing import Any
 
-from model_log import Log, Msg
+from unit.simulator.model_log import Log, Msg
 
 Item = tuple["Fetch", list[Msg] | int]
 

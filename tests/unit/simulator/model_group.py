@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from model_log import Log
+from unit.simulator.model_log import Log
 
 
 class Group:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from judge import Judge
-from model_broker import Producer, Refused, Txn
-from model_consumer import Consumer
-from model_executor import Executor
-from model_log import Job, Lane, Log, Msg
+from unit.simulator.judge import Judge
+from unit.simulator.model_broker import Producer, Refused, Txn
+from unit.simulator.model_consumer import Consumer
+from unit.simulator.model_executor import Executor
+from unit.simulator.model_log import Job, Lane, Log, Msg
 
 Partition = tuple[str, int]
 Steps = Generator[float, None, Any]

@@ -18,10 +18,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 ENGINE = ROOT / "streamjobs" / "engine"
-WANTED = tuple(f"streamjobs.{m}" for m in ("engine.engine", "engine.ladder", "engine.results", "headers"))
+WANTED = tuple(
+    f"streamjobs.{m}" for m in ("engine.engine", "engine.ladder", "engine.results", "headers")
+)
 # Limits of the engine that a history of some hundred jobs would not reach.
 SMALL = {"HELD_PER_TIER": 8, "LANE_CAP": 6, "SHARD_CAP": 15, "HEAD_PATIENCE": 2.0}
-SHELL = "tests/unit/simulator/model_worker.py"
+WORKER = "unit.simulator.model_worker"
+SHELL = f"tests/{WORKER.replace('.', '/')}.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Patch:
     fencing: bool = False
 
 
-class StalePatch(Exception):  # noqa: N818 - it is the patch that is at fault
+class StalePatch(Exception):
     """The line that a patch replaces is not there, or is there more than once."""
 
 
@@ -75,7 +78,7 @@ def load(patches: Iterable[Patch] = ()) -> Parts:
     """
     wanted = list(patches)
     if not wanted:
-        parts = [import_module(name) for name in (*WANTED, "model_worker")]
+        parts = [import_module(name) for name in (*WANTED, WORKER)]
         inside = [m for name, m in sys.modules.items() if name.startswith("streamjobs.engine.")]
         return Parts(*parts, tuple(inside))
     sources = _sources()
@@ -99,7 +102,11 @@ def _patched(source: str, patch: Patch) -> str:
         raise StalePatch(f"{patch.name}: {patch.old!r} stands {len(at)} times in {patch.file}")
     (first,) = at
     indent = lines[first][: len(lines[first]) - len(stripped[first])]
-    new = [indent + line for line in dedent(patch.new).split("\n")] if patch.new else [indent + "pass"]
+    new = (
+        [indent + line for line in dedent(patch.new).split("\n")]
+        if patch.new
+        else [indent + "pass"]
+    )
     return "\n".join([*lines[:first], *new, *lines[first + len(old) :]])
 
 
@@ -109,7 +116,7 @@ class _Loader:
     def __init__(self, alias: str, sources: dict[str, str]) -> None:
         self._alias = alias
         self._names = {f: f.removesuffix(".py").replace("/", ".") for f in sources}
-        self._names[SHELL] = "model_worker"
+        self._names[SHELL] = WORKER
         self._sources = {self._names[file]: text for file, text in sources.items()}
         self._package = "streamjobs.engine.__init__"
 
@@ -118,7 +125,7 @@ class _Loader:
             package = sys.modules[name] = ModuleType(name)
             package.__path__ = []
         try:
-            parts = [self._load(name) for name in (*WANTED, "model_worker")]
+            parts = [self._load(name) for name in (*WANTED, WORKER)]
             inside = [m for name, m in sys.modules.items() if name.startswith(self._alias)]
             return Parts(*parts, tuple(inside))
         finally:

@@ -13,12 +13,12 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from judge import Judge, Violation
-from model_broker import TRANSACTION_TIMEOUT, Broker, Producer
-from model_group import ClassicGroup, Group, SteppingGroup
-from model_log import Log, Msg
-from parts import Parts
-from setups import Fault, Setup
+from unit.simulator.judge import Judge, Violation
+from unit.simulator.model_broker import TRANSACTION_TIMEOUT, Broker, Producer
+from unit.simulator.model_group import ClassicGroup, Group, SteppingGroup
+from unit.simulator.model_log import Log, Msg
+from unit.simulator.parts import Parts
+from unit.simulator.setups import Fault, Setup
 
 from streamjobs.topics import QueueTopics
 

@@ -1,0 +1,67 @@
+"""Planted bugs: one-line changes of the engine, or of the order of steps in the shell's model."""
+
+from __future__ import annotations
+
+from unit.simulator.parts import SHELL, Patch
+
+ENGINE = "streamjobs/engine/engine.py"
+WATERMARK = "streamjobs/engine/watermark.py"
+LANE = "streamjobs/engine/lane.py"
+SHARD = "streamjobs/engine/shard.py"
+DECIDE = "streamjobs/engine/decide.py"
+
+PATCHES = (
+    Patch(
+        "commit too early: the position instead of the lowest incomplete offset",
+        WATERMARK,
+        "return pending[0] if pending else self.position",
+        "return self.position",
+    ),
+    Patch(
+        "an aborted cycle's moves are forgotten",
+        ENGINE,
+        "self._out.moves[:0] = [m for m in cycle.moves if m.record.log.live]",
+        "pass",
+    ),
+    Patch(
+        "a move uses no rung",
+        DECIDE,
+        "after = replace(tried, rung=before.rung + 1)",
+        "after = tried",
+    ),
+    Patch(
+        "outcomes of an assignment that is over are taken in",
+        ENGINE,
+        "if not log.live:\ncontinue",
+        "",
+        fencing=True,
+    ),
+    Patch(
+        "wipe too late: what was decided for lost partitions is kept",
+        ENGINE,
+        "self._out.forget_dead()",
+        "pass",
+        fencing=True,
+    ),
+    Patch(
+        "a shard starts before its tiers are read",
+        ENGINE,
+        "if log.target is not None and (log.scanned or 0) < log.target:\nreturn",
+        "",
+        fencing=True,
+    ),
+    Patch(
+        "committed offsets are read while they are unstable",
+        SHELL,
+        "if any(log.pending for log in shard):",
+        "if False:",
+        fencing=True,
+    ),
+    Patch(
+        "the last stable offset is taken for the high watermark",
+        SHELL,
+        'ends = {log.topic: len(log.entries) for log in shard if log.kind == "tier"}',
+        'ends = {log.topic: log.stable for log in shard if log.kind == "tier"}',
+        fencing=True,
+    ),
+)
