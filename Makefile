@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 BENCH ?= all
+SEEDS ?= 2000
+SEED_START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint types unit bench lock clean
+.PHONY: help demo simulate planted test test-all lint types unit bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +44,14 @@ test-all: lint types  ## the same with both group protocols, and tests/system: u
 
 bench: $(READY)  ## benchmarks against the bare client loop: make bench BENCH=throughput
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# Sets of texts are walked through in another order in each process unless the hash is seeded.
+simulate: $(READY)  ## seeded histories of the engine: make simulate SEEDS=100000 SEED_START=0
+	PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m unit.simulator.simulate \
+	  --seeds $(SEEDS) --start $(SEED_START)
+
+planted: $(READY)  ## which history catches each planted bug of the engine
+	PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m unit.simulator.planted.hunt
 
 lock: $(READY)  ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --extra docker --group dev \

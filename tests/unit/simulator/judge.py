@@ -14,7 +14,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Protocol
 
 from unit.simulator.model_log import Job, Lane, Log, Msg
 
@@ -101,15 +101,7 @@ class Judge:
         log, job = msg.log, msg.job
         take = owner.takes.get(log.number, 0)
         self.starts += 1
-        if msg.due > owner.told and msg.reason != "waiting":
-            self._early(owner, msg)
-        if msg.take == take and not msg.again:
-            raise Violation(f"{msg} starts twice in one taking of its shard")
-        if msg.moved == take:
-            raise Violation(f"{msg} starts after it was carried on")
-        if msg.moved or (msg.take and msg.take != take):
-            self.totals["reruns"] += 1
-            job.reruns += 1
+        self._may_start(owner, msg, take)
         lane = job.lane
         if lane is not None:
             if owner.busy.get(lane) == take:
@@ -129,10 +121,21 @@ class Judge:
                 self._in_order(lane, msg)
         return take
 
+    def _may_start(self, owner: Owner, msg: Msg, take: int) -> None:
+        if msg.due > owner.told and msg.reason != "waiting":
+            self._early(owner, msg)
+        if msg.take == take and not msg.again:
+            raise Violation(f"{msg} starts twice in one taking of its shard")
+        if msg.moved == take:
+            raise Violation(f"{msg} starts after it was carried on")
+        if msg.moved or (msg.take and msg.take != take):
+            self.totals["reruns"] += 1
+            msg.job.reruns += 1
+
     def finished(self, owner: Owner, msg: Msg, take: int, result: str, children: int) -> None:
         """An attempt ends.
 
-        S success, D discard, R rejected, F failed, A failed and a time was asked for, I interrupted.
+        S success, D discard, R rejected, F failed, A failed and asked for a time, I interrupted.
         """
         log, job = msg.log, msg.job
         lane = job.lane

@@ -17,7 +17,7 @@ from unit.simulator.model_log import Log, Msg
 TRANSACTION_TIMEOUT = 15.0
 
 
-class Refused(Exception):  # noqa: N818 - as the broker's answers are called
+class Refused(Exception):
     """The broker did not do it; with ``fatal`` the producer is used up."""
 
     def __init__(self, message: str, *, fatal: bool = False) -> None:

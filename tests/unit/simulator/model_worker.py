@@ -77,7 +77,8 @@ class Worker:
         return self.judge.started(self, record.message)
 
     def duration(self, record: Any) -> float:
-        return self.world.draw_duration()  # type: ignore[no-any-return]
+        seconds: float = self.world.draw_duration()
+        return seconds
 
     def finish(self, record: Any, take: int) -> bool:
         drawn = self.world.draw_result(record.message, halted=self.executor.halted)
@@ -141,14 +142,15 @@ class Worker:
             consumer.resume(logs[partition])
 
     def _pause(self) -> float:
-        rng, now = self.rng, self.world.now
-        end = self.executor.next_end
+        rng, now, end = self.rng, self.world.now, self.executor.next_end
+        nap: float = self.setup.nap * (0.3 + rng.random())
         if end is not None:
-            return max(self.setup.nap * (0.3 + rng.random()), min(end - now, 1.0))
+            return max(nap, min(end - now, 1.0))
         if self._polled or self._under_way is not None:
-            return self.setup.nap * rng.random()
-        nap = self.setup.idle * (0.2 + rng.random()) * self.world.calm
-        due = self.engine.next_due()
+            return nap
+        calm: float = self.world.calm
+        nap = self.setup.idle * (0.2 + rng.random()) * calm
+        due: float | None = self.engine.next_due()
         return nap if due is None else min(nap, max(0.1, due - self.told + 0.001))
 
     # -- taking a shard ----------------------------------------------------------------------
@@ -192,15 +194,14 @@ class Worker:
         cycle = self.engine.cycle()
         if cycle is None:
             return True
-        if self.member is None or self.generation < 0:
-            self.engine.aborted(cycle)
-            return False
         logs, owned = self.world.logs, self.consumer.fetches
         offsets = {logs[p]: o for p, o in cycle.offsets.items() if logs[p] in owned}
+        member = self.member is not None and self.generation >= 0
+        cut = cycle.produces and (len(offsets) < len(cycle.offsets) or not offsets)
+        if not member or cut:
+            self.engine.aborted(cycle)
+            return False
         if cycle.produces:
-            if len(offsets) < len(cycle.offsets) or not offsets:
-                self.engine.aborted(cycle)
-                return False
             return (yield from self._transaction(cycle, offsets))
         if offsets and wait:
             return (yield from self._plain(cycle, offsets))

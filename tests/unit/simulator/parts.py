@@ -78,9 +78,9 @@ def load(patches: Iterable[Patch] = ()) -> Parts:
     """
     wanted = list(patches)
     if not wanted:
-        parts = [import_module(name) for name in (*WANTED, WORKER)]
+        engine, ladder, results, headers, shell = map(import_module, (*WANTED, WORKER))
         inside = [m for name, m in sys.modules.items() if name.startswith("streamjobs.engine.")]
-        return Parts(*parts, tuple(inside))
+        return Parts(engine, ladder, results, headers, shell, tuple(inside))
     sources = _sources()
     for patch in wanted:
         sources[patch.file] = _patched(sources[patch.file], patch)
@@ -125,9 +125,9 @@ class _Loader:
             package = sys.modules[name] = ModuleType(name)
             package.__path__ = []
         try:
-            parts = [self._load(name) for name in (*WANTED, WORKER)]
+            engine, ladder, results, headers, shell = map(self._load, (*WANTED, WORKER))
             inside = [m for name, m in sys.modules.items() if name.startswith(self._alias)]
-            return Parts(*parts, tuple(inside))
+            return Parts(engine, ladder, results, headers, shell, tuple(inside))
         finally:
             for name in [n for n in sys.modules if n.startswith(self._alias)]:
                 del sys.modules[name]

@@ -30,7 +30,7 @@ PATIENCE, MOST_TURNS = 120.0, 30_000
 TOPICS = QueueTopics("shop", "mail")
 
 
-class Killed(Exception):  # noqa: N818 - what happens to a process
+class Killed(Exception):
     """The process ends here, at once."""
 
 
@@ -60,6 +60,7 @@ class World:
         self.workers: list[Any] = []
         self._refusing: set[str] = set()
         self._healed = False
+        self._progress, self._progress_at = (0, 0), BEGIN
         # Idle workers poll less often when nothing happens any more, or quiet histories take long.
         self.calm = 1.0
         self._failure = parts.headers.Failure("Error", "no", "")
@@ -210,8 +211,12 @@ class World:
             if asked < 0.8:
                 return results.Failed(self._failure), "F", 0
             return results.Failed(self._failure, retry_after=asked * 10), "A", 0
+        return self._draw_end(halted=halted)
+
+    def _draw_end(self, *, halted: bool) -> tuple[Any, str, int]:
+        results = self.parts.results
         rand = self.rng.random()
-        if rand > 0.03:
+        if rand > 0.03 or (rand < 0.005 and not halted):
             return None, "S", 0
         if rand > 0.02:
             return results.DISCARDED, "D", 0
@@ -219,7 +224,7 @@ class World:
             reason = self.parts.headers.Reason.REJECTED
             return results.Rejected(self._failure, reason), "R", 0
         if rand < 0.005:
-            return (results.INTERRUPTED, "I", 0) if halted else (None, "S", 0)
+            return results.INTERRUPTED, "I", 0
         return self._children(), "S", 1
 
     def _children(self) -> Any:

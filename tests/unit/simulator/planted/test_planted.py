@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from unit.simulator.planted.hunt import catch
 from unit.simulator.parts import Patch, StalePatch, load
+from unit.simulator.planted.hunt import catch
 from unit.simulator.planted.patches import PATCHES
 
 
