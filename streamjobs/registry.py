@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from streamjobs.clock import parse_duration
+from streamjobs.clock import format_duration, parse_duration
 from streamjobs.errors import DefinitionError
 from streamjobs.job import JobDefinition, check_job_name
 from streamjobs.retry import Retry
@@ -60,7 +60,8 @@ class Registry:
         """Declare a queue.
 
         Raises:
-            DefinitionError: a bad or reserved name, a duplicate, or an impossible partition count.
+            DefinitionError: a bad or reserved name, a duplicate, an impossible partition count, or
+                a retry that waits longer than the job itself is kept.
         """
         check_name("queue", name, RESERVED_QUEUES)
         if name in self.queues:
@@ -73,7 +74,13 @@ class Registry:
             raise DefinitionError(
                 f"queue {name!r}: partitions={partitions!r}, must be 1 to {MAX_PARTITIONS:,}"
             )
-        queue = Queue(name, partitions, retry or Retry(), round(parse_duration(retention) * 1000))
+        retry, kept = retry or Retry(), parse_duration(retention)
+        if retry.delays and retry.delays[-1] > kept:
+            raise DefinitionError(
+                f"queue {name!r}: a retry waits {format_duration(retry.delays[-1])}, and jobs are "
+                f"kept for {format_duration(kept)}: lengthen retention or shorten the ladder"
+            )
+        queue = Queue(name, partitions, retry, round(kept * 1000))
         self.queues[name] = queue
         return queue
 
