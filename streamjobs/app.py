@@ -25,6 +25,7 @@ from streamjobs.context import Context
 from streamjobs.errors import DefinitionError, EnqueueError
 from streamjobs.handle import ContextJob, Enqueuer, Job, PlainJob
 from streamjobs.job import JobDefinition, read_parameters
+from streamjobs.kafka.config import refused_properties
 from streamjobs.kafka.stores import open_store
 from streamjobs.keys import key_rule
 from streamjobs.registry import DEFAULT_PARTITIONS, DEFAULT_QUEUE, Ordering, Queue, Registry
@@ -120,7 +121,7 @@ class App:
             SettingsError: with every problem there is.
         """
         if self._settings is None:
-            self._settings = load_settings(None, **self._from_code)
+            self._settings = load_settings(None, refused_properties, **self._from_code)
         return self._settings
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from streamjobs.clock import parse_duration
+from streamjobs.clock import format_duration, parse_duration
 from streamjobs.errors import DefinitionError
 from streamjobs.job import JobDefinition, check_job_name
 from streamjobs.retry import Retry
@@ -85,7 +85,8 @@ class Registry:
 
         Raises:
             DefinitionError: a name or priority that is bad, reserved or there twice, an impossible
-                partition count, or an unknown ordering.
+                partition count, an unknown ordering, or a retry that waits longer than the job
+                itself is kept.
         """
         check_name("queue", name, RESERVED_QUEUES)
         if name in self.queues:
@@ -101,11 +102,17 @@ class Registry:
         if ordering not in get_args(Ordering):
             known = ", ".join(map(repr, get_args(Ordering)))
             raise DefinitionError(f"queue {name!r}: ordering={ordering!r}, must be one of {known}")
+        retry, kept = retry or Retry(), parse_duration(retention)
+        if retry.delays and retry.delays[-1] > kept:
+            raise DefinitionError(
+                f"queue {name!r}: a retry waits {format_duration(retry.delays[-1])}, and jobs are "
+                f"kept for {format_duration(kept)}: lengthen retention or shorten the ladder"
+            )
         queue = self.queues[name] = Queue(
             name,
             partitions,
-            retry or Retry(),
-            round(parse_duration(retention) * 1000),
+            retry,
+            round(kept * 1000),
             _check_priorities(name, priorities),
             ordering,
         )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -170,11 +170,17 @@ def hide_userinfo(text: str) -> str:
     return f"{scheme[0] if scheme else ''}***@{tail}" if at else text
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **from_code: Any) -> Settings:
+def load_settings(
+    environ: Mapping[str, str] | None = None,
+    judge: Callable[[Mapping[str, str]], list[str]] | None = None,
+    /,
+    **from_code: Any,
+) -> Settings:
     """Put the settings of code and environment together; the environment wins.
 
     Args:
         environ: variables; the process's own when None.
+        judge: finds the librdkafka properties that librdkafka itself does not take.
         from_code: fields of ``Settings``; None counts as not given. ``kafka`` takes text, numbers
             and booleans, and is merged with the environment property by property.
 
@@ -201,7 +207,11 @@ def load_settings(environ: Mapping[str, str] | None = None, **from_code: Any) ->
     except ValidationError as error:
         problems += [_problem(detail, origin) for detail in error.errors(include_input=False)]
         settings = None
-    problems += _kafka_problems(kafka, str(values.get("group_protocol", "auto")))
+    told = _kafka_problems(kafka, str(values.get("group_protocol", "auto")))
+    problems += told
+    if judge is not None:
+        known = re.findall(r"kafka property ([\w.]+)", "\n".join(told))
+        problems += judge({name: kafka[name] for name in kafka if name not in known})
     if problems or settings is None:
         raise SettingsError(*problems)
     return settings

@@ -139,7 +139,7 @@ class Admin:
         return replace(plan, old_tiers=old)
 
     def apply(self, plan: Plan) -> None:
-        """Carry out the steps of a plan, and return once all can see the new topics.
+        """Carry out the steps of a plan, and return once its topics and settings can be seen.
 
         What is there already is no error, so two may do this at the same time.
 
@@ -149,8 +149,10 @@ class Admin:
         self._refuse_embedded()
         created = [step for step in plan.steps if isinstance(step, Create)]
         self._create(created)
-        self._alter([step for step in plan.steps if isinstance(step, Alter)])
+        altered = [step for step in plan.steps if isinstance(step, Alter)]
+        self._alter(altered)
         self._wait_until_visible({step.topic for step in created})
+        self._wait_until_set({step.topic: step.config for step in altered})
 
     def set_session_timeout(self, groups: Iterable[str], milliseconds: int) -> None:
         """Set how long KIP-848 members may be silent: a setting of the group, on the broker.
@@ -321,6 +323,21 @@ class Admin:
                 raise BrokerUnavailable(
                     f"topics were created and have no leader after {VISIBLE_TIMEOUT:g} s: "
                     f"{', '.join(sorted(missing))}; check the brokers and run '{APPLY}' again"
+                )
+            self._client.poll(0.05)
+
+    def _wait_until_set(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
+        """Wait for the broker to hear of settings that so far only the controller has taken."""
+        deadline = monotonic() + VISIBLE_TIMEOUT
+        while True:
+            configs = self._configs(list(wanted))
+            late = [n for n, c in configs.items() if not wanted[n].items() <= c.items()]
+            if not late:
+                return
+            if monotonic() > deadline:
+                raise BrokerUnavailable(
+                    f"settings were changed and are not seen after {VISIBLE_TIMEOUT:g} s: "
+                    f"{', '.join(late)}; check the brokers and run '{APPLY}' again"
                 )
             self._client.poll(0.05)
 

@@ -142,15 +142,20 @@ def check_properties(settings: Settings) -> None:
     """
     if not settings.kafka:
         return
-    problems = [
-        f"kafka property {name}: {problem}"
-        for name, value in settings.kafka.items()
-        if (problem := _refused({name: value}, None))
-    ]
+    problems = refused_properties(settings.kafka)
     if not problems and (together := _refused(producer_config(settings), settings)):
         problems = [f"kafka properties: {together}"]
     if problems:
         raise SettingsError(*problems)
+
+
+def refused_properties(kafka: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each property that librdkafka does not know, or not with its value."""
+    return [
+        f"kafka property {name}: {problem}"
+        for name, value in kafka.items()
+        if (problem := _refused({name: value}, None))
+    ]
 
 
 def _refused(config: Mapping[str, Any], settings: Settings | None) -> str | None:

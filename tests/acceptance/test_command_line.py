@@ -36,10 +36,52 @@ def test_no_broker_is_one_line_within_15_seconds(make_shop: Callable[[str], Any]
 
 
 def test_every_wrong_setting_is_told_at_once(make_shop: Callable[[str], Any]) -> None:
+    # given wrong types, names that do not exist, and pairs that cannot be
     shop = make_shop("not an address")
-    shop.more = {"STREAMJOBS_DELIVERY": "sometimes", "STREAMJOBS_KAFKA_ACKS": "0"}
-    err = shop.run("status", expect=2).err
-    assert all(part in err for part in ("3 problems", "not an address", "DELIVERY", "acks"))
+    shop.more = {
+        "STREAMJOBS_DELIVERY": "sometimes",
+        "STREAMJOBS_BOOTSRAP_SERVERS": "localhost:9092",
+        "STREAMJOBS_KAFKA_ACKS": "0",
+        "STREAMJOBS_KAFKA_LINGER_MS": "soon",
+        "STREAMJOBS_KAFKA_LINGERR_MS": "5",
+        "STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS": "300000",
+        "STREAMJOBS_KAFKA_MAX_POLL_INTERVAL_MS": "300000",
+        "STREAMJOBS_KAFKA_ENABLE_AUTO_OFFSET_STORE": "true",
+    }
+    shop.protocol = "classic"
+    for command in (["status"], ["worker"]):
+        # when a command is run
+        err = shop.run(*command, expect=2).err
+        # then all are told at once, each by its name and with the remedy
+        assert "8 problems" in err
+        for part in (
+            "not an address",
+            "STREAMJOBS_DELIVERY: Input should be 'transactional' or 'idempotent'",
+            "did you mean STREAMJOBS_BOOTSTRAP_SERVERS?",
+            "acks=0: must be all",
+            "linger.ms",
+            "lingerr.ms",
+            "session.timeout.ms=300000 must be below max.poll.interval.ms=300000",
+            "enable.auto.offset.store=true: must be false",
+        ):
+            assert part in err, part
+
+
+def test_a_retry_longer_than_retention_is_refused_with_its_line(
+    make_shop: Callable[[str], Any],
+) -> None:
+    shop = make_shop("127.0.0.1:1")
+    shop.write(
+        "shop.py",
+        b"from streamjobs import App, Retry\n"
+        b"app = App('shop')\n"
+        b"app.queue('mail', retention='1h', retry=Retry(delays=('1m', '2h')))\n",
+    )
+
+    err = shop.run("worker", expect=2).err
+
+    assert "shop.py, line 3" in err
+    assert "queue 'mail': a retry waits 2h, and jobs are kept for 1h" in err
 
 
 def test_an_interrupted_pipeline_ends_at_once_and_keeps_what_was_sent(shop: Any) -> None:

@@ -16,7 +16,7 @@ from unit.engine.drive import (
     take,
 )
 
-from streamjobs.engine.results import DISCARDED, Failed, Rejected, Succeeded
+from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
 from streamjobs.engine.shard import HELD_PER_TIER
 from streamjobs.headers import Origin, Reason
 
@@ -58,6 +58,14 @@ class TestLanes:
 
         assert [[r.offset for r in run] for run in driver.runs] == [[2, 3, 4]]
         assert driver.engine.load == 3
+
+    def test_a_job_without_a_key_that_was_given_back_starts_again(self, driver: Driver) -> None:
+        driver.main(0, key=None)
+
+        driver.finish(0, RELEASED)
+
+        assert driver.started == [(MAIN, 0), (MAIN, 0)]
+        assert driver.engine.cycle().offsets == {(MAIN, 0): 0}  # type: ignore[union-attr]
 
     def test_an_idle_lane_is_forgotten(self, driver: Driver) -> None:
         driver.main(0, 1)
@@ -365,6 +373,35 @@ class TestOwnership:
         assert driver.engine.cycle() is None
         assert driver.engine.load == 0
         assert driver.engine.counts == {}
+
+    def test_a_shard_that_stopped_forgets_its_lanes(self, driver: Driver) -> None:
+        driver.main(0, 1)
+
+        driver.engine.revoked([(LONG, 0)])
+        driver.engine.assigned([(LONG, 0)])
+        take(driver.engine, committed={MAIN: 0})
+        driver.engine.take_flow()
+        driver.tick(0.0)
+        driver.running.clear()
+        driver.runs.clear()
+        driver.main(0, 1)
+        driver.finish(0)
+
+        assert driver.started == [(MAIN, 0), (MAIN, 0), (MAIN, 1)]
+
+    def test_a_shard_that_never_was_whole_forgets_what_came_early(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        driver = make_driver()
+        driver.engine.assigned([(MAIN, 0), (SHORT, 0)])
+        driver.main(0)
+
+        driver.engine.revoked([(MAIN, 0)])
+        own(driver.engine, 0)
+        driver.begin()
+
+        assert driver.started == []
+        assert driver.engine.load == 0
 
     def test_a_shard_that_stopped_while_paused_is_read_again(
         self, make_driver: Callable[..., Driver]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamjobs.engine.records import Log, Record, Run
-from streamjobs.engine.results import RELEASED, Failed
+from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Result, Succeeded
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.headers import Failure
 
@@ -66,6 +66,19 @@ def test_after_a_failure_the_rest_of_the_run_is_given_back(make: Make) -> None:
     assert records[0].result is None
     assert isinstance(records[1].result, Failed)
     assert [r.result for r in records[2:]] == [RELEASED, RELEASED]
+
+
+def test_a_run_goes_on_after_what_needs_no_decision(make: Make) -> None:
+    results: dict[int, Result | None] = {1: DISCARDED, 2: Succeeded(("child",)), 3: None}
+
+    def attempt(record: Record) -> None:
+        record.result = results[record.offset]
+
+    executor = make(attempt)
+
+    executor.submit([run_of(1, 2, 3)])
+
+    assert [r.result for r in collect(executor, 3)] == list(results.values())
 
 
 def test_slow_jobs_get_all_the_threads(make: Make) -> None:

@@ -145,7 +145,7 @@ class Worker:
         rng, now, end = self.rng, self.world.now, self.executor.next_end
         nap: float = self.setup.nap * (0.3 + rng.random())
         if end is not None:
-            return max(nap, min(end - now, 1.0))
+            return float(max(nap, min(end - now, 1.0)))
         if self._polled or self._under_way is not None:
             return nap
         calm: float = self.world.calm
