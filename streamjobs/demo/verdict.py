@@ -55,6 +55,10 @@ def problems(run: Run, expected: Expected) -> list[str]:
     ]
     if run.enqueued != len(flights):
         found.append(f"{run.enqueued:,} jobs were acknowledged, the file has {len(flights):,}")
+    if run.order_violations:
+        found.append(
+            f"{run.order_violations:,} flights began before an earlier one of their aircraft ended"
+        )
     return found + _counts(run, expected) + differences(run.aircraft, expected.aircraft)
 
 
