@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -33,7 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
-from streamjobs.kafka.config import admin_config
+from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.plan import (
     APPLY,
@@ -192,18 +192,21 @@ class Admin:
         wanted = [TopicPartition(topic, p) for topic, p in partitions]
         if not wanted:
             return {}
-        request = [ConsumerGroupTopicPartitions(group, wanted)]
-        answer = self._ask_coordinator(
-            lambda timeout: self._client.list_consumer_group_offsets(
-                request, request_timeout=timeout
-            ),
-            f"asking for the offsets of group {group}",
-        )
-        if group not in answer:
-            return {}
+        # By a consumer that joins nothing: the admin client's own request crashes the process when
+        # the coordinator has just moved (librdkafka 2.16, rd_kafka_handle_OffsetFetch without a
+        # consumer group). Uncommitted: it does not wait for open transactions.
+        config = consumer_config(self._settings, group, isolation_level="read_uncommitted")
+        consumer = Consumer(config)
+        try:
+            answer = consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
+        except KafkaException as error:
+            doing = f"asking for the offsets of group {group}"
+            raise translate(error, doing, self._settings) from error
+        finally:
+            consumer.close()
         return {
             (tp.topic, tp.partition): tp.offset
-            for tp in answer[group].topic_partitions
+            for tp in answer
             if tp.error is None and tp.offset >= 0
         }
 
