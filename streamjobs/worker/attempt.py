@@ -82,10 +82,13 @@ class Attempt:
             raise LookupError("current_context() outside of a job: no job runs in this thread")
         if self._context is None:
             record, envelope = self._record, self._envelope
+            # The job's own key: the record's is its lane's, which is another where order is not
+            # kept by key.
+            key = record.message.key()
             self._context = Context(
                 job_id=envelope.id,
                 job=envelope.job,
-                key=None if record.key is None else record.key.decode("utf-8", "replace"),
+                key=None if key is None else key.decode("utf-8", "replace"),
                 attempt=record.attempts + 1,
                 enqueued_at=envelope.enqueued_at,
             )

@@ -19,7 +19,7 @@ def send(ctx: Context, customer: str, number: int) -> None:
         raise ValueError("not yet")
     if number == 15:
         raise ValueError("never")
-    note("ran", number)
+    note("ran", number, ctx.key)
 """
 
 
@@ -47,6 +47,10 @@ def test_the_order_of_a_partition_is_kept_through_retries(make_scene: MakeScene)
     ]
     assert waits[0] >= 0.2
     assert waits[1] >= 0.4
+
+    # And each job has its own key, whatever line it stood in
+    keys = {int(words[1]): words[2] for words in scene.journal if words[0] == "ran"}
+    assert keys == {n: f"c{n % 7}" for n in refs if n != 15}
 
     # And the tiers were not used, and the one that failed for good is a dead letter
     assert tier_records(scene) == 0

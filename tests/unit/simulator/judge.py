@@ -124,7 +124,9 @@ class Judge:
     def _may_start(self, owner: Owner, msg: Msg, take: int) -> None:
         if msg.due > owner.told and msg.reason != "waiting":
             self._early(owner, msg)
-        if msg.take == take and not msg.again:
+        # One that was expelled and does not know it goes on as if it were not.
+        rightful = msg.log.owner is not None and msg.log.owner == owner.member
+        if rightful and msg.take == take and not msg.again:
             raise Violation(f"{msg} starts twice in one taking of its shard")
         if msg.moved == take:
             raise Violation(f"{msg} starts after it was carried on")

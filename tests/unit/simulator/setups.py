@@ -12,7 +12,7 @@ STEPS = (
 # Fault, and how often it is drawn against the others.
 FAULTS = {
     "kill": 3, "kill at": 5, "stop": 3, "stop at": 5, "cut": 3, "deploy": 3, "join": 2, "leave": 2,
-    "jump": 3, "fence": 1, "refuse": 1,
+    "flap": 2, "jump": 3, "fence": 1, "refuse": 1,
 }  # fmt: skip
 LADDERS = ((1.0, 5.0, 20.0), (1.0, 3.0), (0.5, 2.0, 8.0), (2.0, 4.0, 60.0), (1.0,), ())
 

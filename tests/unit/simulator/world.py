@@ -303,13 +303,17 @@ class World:
 
     # -- workers -----------------------------------------------------------------------------
 
-    def _start_worker(self, seconds: float) -> None:
+    def _start_worker(self, seconds: float, stays: float | None = None) -> None:
+        """Start one after some seconds; one that does not stay leaves in good order."""
+
         def start() -> None:
             self._names += 1
             worker = self.parts.shell.Worker(self, f"w{self._names}")
             self.workers.append(worker)
             self._push(0.0, worker)
             self.note(worker, "starts")
+            if stays is not None:
+                self.later(stays, lambda: setattr(worker, "closing", True))
 
         self.later(seconds, start)
 
@@ -410,6 +414,10 @@ class World:
 
     def _fault_join(self, worker: Any, fault: Fault) -> None:
         self._start_worker(0.0)
+
+    def _fault_flap(self, worker: Any, fault: Fault) -> None:
+        """One comes and goes at once: partitions on their way to it turn round."""
+        self._start_worker(0.0, fault.seconds / 10)
 
     def _fault_jump(self, worker: Any, fault: Fault) -> None:
         worker.skew += fault.seconds

@@ -7,7 +7,6 @@ from unit.simulator.parts import SHELL, Patch
 ENGINE = "streamjobs/engine/engine.py"
 WATERMARK = "streamjobs/engine/watermark.py"
 LANE = "streamjobs/engine/lane.py"
-SHARD = "streamjobs/engine/shard.py"
 DECIDE = "streamjobs/engine/decide.py"
 
 PATCHES = (
@@ -51,17 +50,37 @@ PATCHES = (
         fencing=True,
     ),
     Patch(
-        "committed offsets are read while they are unstable",
-        SHELL,
-        "if any(log.pending for log in shard):",
-        "if False:",
-        fencing=True,
-    ),
-    Patch(
         "the last stable offset is taken for the high watermark",
         SHELL,
         'ends = {log.topic: len(log.entries) for log in shard if log.kind == "tier"}',
         'ends = {log.topic: log.stable for log in shard if log.kind == "tier"}',
+        fencing=True,
+    ),
+    Patch(
+        "a shard that was lost keeps its lanes",
+        ENGINE,
+        "shard.wipe()",
+        "shard.active = shard.answered = False",
+        fencing=True,
+    ),
+    Patch(
+        "what belongs to an assignment that is over still runs",
+        ENGINE,
+        "old.live = False",
+        "pass",
+        fencing=True,
+    ),
+    Patch(
+        "a record from a tier does not wait until main was received past it",
+        LANE,
+        "if record is None or (record.log.delay is not None and (position or 0) <= record.place):",
+        "if record is None:",
+    ),
+    Patch(
+        "what a shard has to read again is not read again",
+        ENGINE,
+        "self._out.seek(log, BEGINNING if base is None else base)",
+        "log.stale = False",
         fencing=True,
     ),
 )
