@@ -49,7 +49,7 @@ def attempt(function: Callable[..., Any], *raises: BaseException, **more: Any) -
     stopping = threading.Event()
     if more.pop("stopping", False):
         stopping.set()
-    message: Any = SimpleNamespace(value=lambda: b"bytes")
+    message: Any = SimpleNamespace(value=lambda: b"bytes", key=lambda: b"key")
     record = Record(Log("t", 0, None, 0), 7, b"key", message, more.pop("delivery", None))
     decoder: Any = FakeDecoder(function, *raises)
     Attempt(decoder, lambda call: ("out", call), stopping)(record)
