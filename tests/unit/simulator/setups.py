@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
+from unit.simulator.parts import Parts
+
+from streamjobs.topics import QueueTopics
+
+TOPICS = QueueTopics("shop", "mail")
 STEPS = (
     "plain", "plain done", "wire", "begin", "between", "written", "offsets", "commit", "committed",
     "abort", "poll", "assigned", "question", "drained",
@@ -157,3 +163,27 @@ def _faults(rng: Random, until: float) -> list[Fault]:
         at = 0.5 + rng.random() * until * 1.5
         faults.append(Fault(at, kind, rng.random(), rng.choice(STEPS), seconds))
     return sorted(faults, key=lambda fault: fault.at)
+
+
+def mains_of(priorities: int) -> list[str]:
+    """The main topics; with one priority it has no name."""
+    if priorities == 1:
+        return [TOPICS.main]
+    return [f"{TOPICS.main}.{name}" for name in ("high", "normal", "low")[:priorities]]
+
+
+def make_engine(parts: Parts, setup: Setup) -> Any:
+    """An engine for a worker of this history; the one place that knows how one is made."""
+    mains = tuple(mains_of(setup.priorities))
+    reads = {TOPICS.tier(delay): delay for delay in setup.reads}
+    ladder = parts.ladder.Ladder(
+        TOPICS,
+        mains,
+        reads,
+        setup.writes,
+        {main: f"id-{main}" for main in mains},
+        setup.immediate,
+        parts.ladder.Ordering(setup.ordering),
+    )
+    breaker = parts.engine.BreakerPolicy(0.9, 20, 60.0, 2.0) if setup.breaker else None
+    return parts.engine.Engine(ladder, capacity=setup.capacity, breaker=breaker)

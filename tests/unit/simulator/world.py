@@ -13,21 +13,19 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from unit.simulator.faults import Faults
 from unit.simulator.judge import Judge, Violation
 from unit.simulator.model_broker import TRANSACTION_TIMEOUT, Broker, Producer
 from unit.simulator.model_group import ClassicGroup, Group, SteppingGroup
 from unit.simulator.model_log import Log, Msg
 from unit.simulator.parts import Parts
-from unit.simulator.setups import Fault, Setup
-
-from streamjobs.topics import QueueTopics
+from unit.simulator.setups import TOPICS, Setup, mains_of, make_engine
 
 BEGIN = 1_000_000.0
 SESSION = 6.0
 # Seconds without any progress, on top of the longest delay, after which a healed history is stuck;
 # and turns after which it is running in circles.
 PATIENCE, MOST_TURNS = 120.0, 30_000
-TOPICS = QueueTopics("shop", "mail")
 
 
 class Killed(Exception):
@@ -58,7 +56,7 @@ class World:
         self.judge.whole = self.group.whole
         self.broker = Broker(self.rng, self.group, self.judge, self.later, setup.marker_delay)
         self.workers: list[Any] = []
-        self._refusing: set[str] = set()
+        self.refusing: set[str] = set()
         self._healed = False
         self._progress, self._progress_at = (0, 0), BEGIN
         # Idle workers poll less often when nothing happens any more, or quiet histories take long.
@@ -88,9 +86,10 @@ class World:
         """
         self._enqueue_all()
         for _ in range(self.setup.workers):
-            self._start_worker(self.rng.random() * 2)
+            self.start_worker(self.rng.random() * 2)
+        faults = Faults(self)
         for fault in self.setup.faults:
-            self.later(fault.at, lambda fault=fault: self._strike(fault))  # type: ignore[misc]
+            self.later(fault.at, lambda fault=fault: faults.strike(fault))  # type: ignore[misc]
         last = max((f.at for f in self.setup.faults), default=0.0)
         self.later(max(last, self.setup.batches[-1][0]) + 1.0, self._heal)
         queue = self._queue
@@ -112,7 +111,7 @@ class World:
         try:
             delay = worker.steps.send(None)
         except Killed:
-            self._kill(worker)
+            self.kill(worker)
         except StopIteration:
             worker.alive = False
             self.note(worker, "left")
@@ -271,8 +270,8 @@ class World:
 
     def refuses(self, worker: Any) -> bool:
         """Whether a record of this transaction is not delivered, this time."""
-        if worker.name in self._refusing:
-            self._refusing.discard(worker.name)
+        if worker.name in self.refusing:
+            self.refusing.discard(worker.name)
             self.note(worker, "a record is not delivered")
             return True
         return False
@@ -285,7 +284,7 @@ class World:
             self.note(worker, f"at the step {name}:")
             if what == "kill at":
                 raise Killed
-            self._stop(worker, seconds)
+            self.stop(worker, seconds)
             yield 0.0
 
     def watch_tiers(self, worker: Any, number: int) -> None:
@@ -303,7 +302,7 @@ class World:
 
     # -- workers -----------------------------------------------------------------------------
 
-    def _start_worker(self, seconds: float, stays: float | None = None) -> None:
+    def start_worker(self, seconds: float, stays: float | None = None) -> None:
         """Start one after some seconds; one that does not stay leaves in good order."""
 
         def start() -> None:
@@ -323,16 +322,16 @@ class World:
             if worker.alive and not worker.frozen:
                 worker.executor.advance(self.now)
 
-    def _kill(self, worker: Any) -> None:
+    def kill(self, worker: Any) -> None:
         if not worker.frozen:
             worker.executor.advance(self.now)
         worker.alive = False
         worker.steps.close()
         self.judge.totals["crashes"] += 1
         self.note(worker, "is killed")
-        self._gone(worker)
+        self.gone(worker)
 
-    def _gone(self, worker: Any) -> None:
+    def gone(self, worker: Any) -> None:
         """It sends no heartbeats any longer, and nobody ends its transaction."""
         member = worker.member
         if member is not None:
@@ -349,14 +348,14 @@ class World:
             wait = max(0.0, txn.begun + TRANSACTION_TIMEOUT - self.now)
             self.later(wait, lambda: self.broker.expire(txn))
 
-    def _stop(self, worker: Any, seconds: float) -> None:
+    def stop(self, worker: Any, seconds: float) -> None:
         """SIGSTOP for so long."""
         worker.executor.advance(self.now)
         worker.frozen = True
         since = self.now
         self.judge.totals["stops"] += 1
         self.note(worker, f"stands still for {seconds:.3f} s")
-        self._gone(worker)
+        self.gone(worker)
 
         def wake() -> None:
             if worker.alive and worker.frozen:
@@ -369,102 +368,18 @@ class World:
 
         self.later(seconds, wake)
 
-    # -- faults ------------------------------------------------------------------------------
-
-    def _strike(self, fault: Fault) -> None:
-        alive = [w for w in self.workers if w.alive and not w.closing]
-        if not alive:
-            return
-        worker = alive[int(fault.which * len(alive))]
-        self.note(worker, f"fault: {fault.kind} {fault.step} {fault.seconds:.3f}")
-        getattr(self, "_fault_" + fault.kind.split()[0])(worker, fault)
-
-    def _fault_kill(self, worker: Any, fault: Fault) -> None:
-        if fault.kind == "kill at":
-            worker.trap = (fault.step, fault.kind, 0.0)
-        else:
-            self._kill(worker)
-            self._start_worker(fault.seconds)
-
-    def _fault_stop(self, worker: Any, fault: Fault) -> None:
-        if fault.kind == "stop at":
-            worker.trap = (fault.step, fault.kind, fault.seconds)
-        elif not worker.frozen:
-            self._stop(worker, fault.seconds)
-
-    def _fault_cut(self, worker: Any, fault: Fault) -> None:
-        if not worker.cut and not worker.frozen:
-            worker.cut_off()
-            self._gone(worker)
-            self.judge.totals["cuts"] += 1
-            self.later(fault.seconds, lambda: self._mend(worker))
-
-    def _mend(self, worker: Any) -> None:
-        if worker.cut:
-            worker.cut = False
-            self.note(worker, "reaches the broker again")
-
-    def _fault_deploy(self, worker: Any, fault: Fault) -> None:
-        worker.closing = True
-        self._start_worker(fault.seconds)
-
-    def _fault_leave(self, worker: Any, fault: Fault) -> None:
-        if sum(w.alive and not w.closing for w in self.workers) > 1:
-            worker.closing = True
-
-    def _fault_join(self, worker: Any, fault: Fault) -> None:
-        self._start_worker(0.0)
-
-    def _fault_flap(self, worker: Any, fault: Fault) -> None:
-        """One comes and goes at once: partitions on their way to it turn round."""
-        self._start_worker(0.0, fault.seconds / 10)
-
-    def _fault_jump(self, worker: Any, fault: Fault) -> None:
-        worker.skew += fault.seconds
-        self.judge.totals["clock jumps"] += 1
-
-    def _fault_fence(self, worker: Any, fault: Fault) -> None:
-        if worker.producer is not None:
-            self.broker.fence(worker.producer)
-
-    def _fault_refuse(self, worker: Any, fault: Fault) -> None:
-        self._refusing.add(worker.name)
-
     def _heal(self) -> None:
         """No more faults: enough workers, clocks that agree, a broker within reach."""
         self.note(None, "all is healed")
-        self._refusing.clear()
+        self.refusing.clear()
         alive = 0
         for worker in self.workers:
             worker.trap, worker.skew = None, 0.0
             alive += worker.alive and not worker.closing
-            self._mend(worker)
+            if worker.cut:
+                worker.cut = False
         for _ in range(max(1, self.setup.workers - alive)):
-            self._start_worker(0.1)
+            self.start_worker(0.1)
         self._healed = True
         self.later(2 * SESSION, lambda: setattr(self, "calm", 3.0))
         self._progress, self._progress_at = (-1, -1), self.now
-
-
-def mains_of(priorities: int) -> list[str]:
-    """The main topics; with one priority it has no name."""
-    if priorities == 1:
-        return [TOPICS.main]
-    return [f"{TOPICS.main}.{name}" for name in ("high", "normal", "low")[:priorities]]
-
-
-def make_engine(parts: Parts, setup: Setup) -> Any:
-    """An engine for a worker of this history; the one place that knows how one is made."""
-    mains = tuple(mains_of(setup.priorities))
-    reads = {TOPICS.tier(delay): delay for delay in setup.reads}
-    ladder = parts.ladder.Ladder(
-        TOPICS,
-        mains,
-        reads,
-        setup.writes,
-        {main: f"id-{main}" for main in mains},
-        setup.immediate,
-        parts.ladder.Ordering(setup.ordering),
-    )
-    breaker = parts.engine.BreakerPolicy(0.9, 20, 60.0, 2.0) if setup.breaker else None
-    return parts.engine.Engine(ladder, capacity=setup.capacity, breaker=breaker)
