@@ -62,8 +62,9 @@ class Shard:
         self.early: list[tuple[Log, Sequence[Message] | int]] = []
         self.waiting = 0
         self.survey: dict[tuple[str, bytes], float] = {}
-        self.for_main: set[tuple[str, bytes]] = set()
-        self.delayed: set[tuple[str, bytes]] = set()
+        # Dicts for sets: what is in them is taken in the order in which it came, in every process.
+        self.for_main: dict[tuple[str, bytes], None] = {}
+        self.delayed: dict[tuple[str, bytes], None] = {}
 
     def wipe(self) -> None:
         """Give up everything in hand; what is still owned has to be read again."""
@@ -280,13 +281,13 @@ class Shard:
                     continue
                 lane.not_before = 0.0
                 self._advance(main, lane, now)
-            self.delayed.discard((main, key))
+            self.delayed.pop((main, key), None)
 
     def main_advanced(self, now: float) -> None:
         """Main was received further: records of tiers that waited for it may start."""
         for main, key in list(self.for_main):
             lane = self.lanes[main].get(key)
-            self.for_main.discard((main, key))
+            self.for_main.pop((main, key), None)
             if isinstance(lane, Lane):
                 self._advance(main, lane, now)
 
@@ -364,7 +365,7 @@ class Shard:
             main = self.main_of(record)
             lane = self._lane(main, record.key, now)
             lane.delay, lane.not_before = delay, now + delay
-            self.delayed.add((main, record.key))
+            self.delayed[main, record.key] = None
 
     def put_back(self, record: Record) -> None:
         """Take back a record that did not run to its end: it is in line again at its place."""
@@ -427,7 +428,7 @@ class Shard:
             return
         log = self.logs[main]
         if not log.at_end:
-            self.for_main.add((main, lane.key))
+            self.for_main[main, lane.key] = None
             return
         end = log.watermark.position or 0
         why = f"{head.place} is past the end of main, {end}"
