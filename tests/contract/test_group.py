@@ -73,8 +73,13 @@ def poll_until(true: Callable[[], Any], *consumers: GroupConsumer) -> None:
 def test_before_it_is_a_member_it_commits_nothing(place: Place) -> None:
     consumer, _ = place.join()
 
-    with pytest.raises(NotAMember, match=place.name):
-        consumer.offsets({(place.name, 0): 1})
+    # Under KIP-848 the client makes its member id itself, before it joins: there it owns nothing.
+    try:
+        offsets = consumer.offsets({(place.name, 0): 1})
+    except NotAMember as error:
+        assert place.name in str(error)  # noqa: PT017 (one of two right answers)
+        offsets = []
+    assert offsets == []
 
 
 def test_only_what_it_owns_is_committed(place: Place) -> None:
@@ -139,15 +144,17 @@ def test_a_commit_that_is_not_waited_for_is_answered_in_a_later_poll(place: Plac
     assert place.committed() == {(place.name, 0): 4}
 
 
-def test_a_commit_that_is_refused_says_so(place: Place) -> None:
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_commit_that_is_refused_says_so(place: Place, *, beside: bool) -> None:
     consumer, owned = place.join()
     poll_until(lambda: len(owned) == 2, consumer)
-    nowhere = [TopicPartition(f"{place.name}.nowhere", 0, 1)]
+    offsets = [TopicPartition(f"{place.name}.nowhere", 0, 1)]
+    offsets += [TopicPartition(place.name, 0, 1)] if beside else []
     answers: list[KafkaError | None] = []
 
     with pytest.raises(CommitRefused):
-        consumer.commit(nowhere)
-    consumer.begin_commit(nowhere, answers.append)
+        consumer.commit(offsets)
+    consumer.begin_commit(offsets, answers.append)
     poll_until(lambda: answers, consumer)
 
     assert answers[0] is not None
