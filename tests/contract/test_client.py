@@ -214,6 +214,26 @@ def test_a_queue_of_ten_holds_back_and_loses_nothing(any_broker: Broker, app_nam
         assert [job["args"]["number"] for job in jobs] == list(range(500))
 
 
+def test_single_jobs_wait_for_room_in_a_queue_of_ten(any_broker: Broker, app_name: str) -> None:
+    # given a queue that more callers fill at once than it has room for
+    kafka = {"queue.buffering.max.messages": 10, "linger.ms": 20}
+    with shop(any_broker, app_name, kafka=kafka) as app:
+        greet = greeter(app)
+
+        async def awaited() -> list[Any]:
+            return await asyncio.gather(*(greet.enqueue_async("a", n) for n in range(100)))
+
+        # when they enqueue
+        refs = asyncio.run(awaited())
+        with ThreadPoolExecutor(40) as pool:
+            refs += pool.map(greet.enqueue, ["b"] * 100)
+
+        # then each waited, and each one's job is where it was told
+        places = {(r.partition, r.offset) for r in records(app)}
+        assert {(ref.partition, ref.offset) for ref in refs} == places
+        assert len(places) == 200
+
+
 def test_a_bad_item_is_named_and_the_earlier_ones_stay(app: App) -> None:
     greet = greeter(app)
     bad: Any = "no number"

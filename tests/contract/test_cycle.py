@@ -49,9 +49,8 @@ class Place:
     def settings(self, **kafka: Any) -> Settings:
         return load_settings({}, bootstrap_servers=self.bootstrap, kafka=kafka)
 
-    def member(self) -> GroupConsumer:
-        """A member that owns both partitions."""
-        owned: list[Any] = []
+    def join(self, owned: list[Any]) -> GroupConsumer:
+        """One that is not a member before it was polled."""
         consumer = GroupConsumer(
             self.settings(),
             self.name,
@@ -62,6 +61,12 @@ class Place:
             on_lost=lambda _: None,
         )
         self.stack.callback(consumer.close)
+        return consumer
+
+    def member(self) -> GroupConsumer:
+        """A member that owns both partitions."""
+        owned: list[Any] = []
+        consumer = self.join(owned)
         deadline = monotonic() + 30
         while len(owned) < 2:
             assert monotonic() < deadline
@@ -155,6 +160,31 @@ def test_a_fenced_producer_says_that_it_is_used_up(place: Place) -> None:
 
     assert caught.value.fatal
     assert sorted(v or b"" for v in place.there(place.main, 2)) == [b"a", b"b"]
+    assert place.committed() == 2
+
+
+def test_no_two_producers_fence_each_other_by_chance(place: Place) -> None:
+    one, two = (TransactionalProducer(place.settings(), place.name) for _ in range(2))
+
+    assert one.transactional_id.startswith(f"{place.name}.")
+    assert one.transactional_id != two.transactional_id
+
+
+def test_the_metadata_is_that_of_the_present_generation(place: Place) -> None:
+    # given a member that has committed, and another that joins after it
+    first = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), first.metadata)
+    others: list[Any] = []
+    second = place.join(others)
+    deadline = monotonic() + 40
+    while not others:
+        assert monotonic() < deadline
+        first.poll(0.05)
+        second.poll(0.05)
+
+    # when it commits again, then it is taken
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), first.metadata)
     assert place.committed() == 2
 
 

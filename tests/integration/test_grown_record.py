@@ -37,7 +37,13 @@ def test_the_largest_job_that_main_takes_can_fail_and_die(make_scene: MakeScene)
     worker = scene.worker("--drain")
     assert worker.wait() == 0, worker.errors
 
-    # Then it is in the DLQ with all of its body
+    # Then it is in the DLQ with all of its body, byte for byte
+    sent = {record.offset: record.value for record in scene.records("mail")}
+    dead = scene.records("mail.dlq")
+    assert len(dead) == len(sent)
+    for record in dead:
+        origin = dict(record.headers)["sj-origin"] or b""
+        assert record.value == sent[int(origin.split(b":")[2])]
     letters = scene.dead()
     assert max(len(letter["args"]["text"]) for letter in letters) == low
     assert {letter["attempts"] for letter in letters} == {2}

@@ -36,12 +36,23 @@ def test_a_newer_release_still_finds_it_in_the_ladder(make_scene: MakeScene) -> 
 
 
 def test_nobody_knows_it_and_it_is_dead_with_its_reason(make_scene: MakeScene) -> None:
+    # Given a job that is not known here, and one behind it in its partition that is
     scene = make_scene(SOURCE)
     stranger = scene.job("newcomer").enqueue(number=1)
+    known = scene.job("known").enqueue(number=2)
 
+    # When a worker drains the queue
     worker = scene.worker("--drain", SCENE_RELEASE="old")
-
     assert worker.wait() == 0, worker.errors
+
+    # Then the known one ran, and the other is one dead letter as it came
+    assert scene.noted("end") == {known.id: 1}
+    assert scene.lag() == 0
+    (record,) = scene.records("mail.dlq")
+    assert record.value == scene.records("mail")[0].value
+    told = dict(record.headers)
+    assert (told["sj-origin"] or b"").endswith(f":{stranger.partition}:{stranger.offset}".encode())
+    assert b"no job 'newcomer'" in (told["sj-error-message"] or b"")
     (letter,) = scene.dead()
     assert (letter["id"], letter["reason"], letter["attempts"]) == (stranger.id, "unknown-job", 3)
     assert letter["args"] == {"number": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ class Script:
 
     steps: list[Step] = field(default_factory=list)
     budget: float = 5.0
+    capacity: int = 100
     diary: list[Any] = field(default_factory=list)
     succeeds: list[bool] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
@@ -41,7 +43,8 @@ class Script:
 
     def __post_init__(self) -> None:
         self.deadline = monotonic() + 10.0
-        self.engine = Engine(Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0)))
+        ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0))
+        self.engine = Engine(ladder, capacity=self.capacity)
         stand: Any = self
         self.loop = QueueLoop(
             "mail",
@@ -286,6 +289,24 @@ def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Scri
 
     seek = script.diary.index(("seek", (MAIN, 0), 0))
     assert seek < script.diary.index("polled")
+
+
+def test_while_as_much_as_may_be_is_in_hand_it_hardly_fetches(make: Callable[..., Script]) -> None:
+    script = make(capacity=2)
+    polls: list[float] = []
+
+    def full(_: QueueLoop) -> None:
+        polls.append(monotonic())
+        if len(polls) == 3:
+            script.go.set()
+        else:
+            script.steps.append(full)
+
+    script.steps = [assigned, script.brings(0, 1, key=b"slow"), full]
+
+    script.loop.run()
+
+    assert [b - a >= 0.2 for a, b in pairwise(polls)] == [True, True]
 
 
 def test_moves_do_not_wait_for_the_next_plain_commit(
