@@ -3,19 +3,17 @@
 An ``Admin`` may be used from any thread, one call at a time.
 """
 # librdkafka's own error codes, as against the broker's, are spelt with an underscore.
-# ruff: noqa: SLF001
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from confluent_kafka import (
     Consumer,
     ConsumerGroupState,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -32,7 +30,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from streamjobs.clock import monotonic
-from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
+from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.kafka.answers import REQUEST_TIMEOUT, UnsupportedError, gather, list_offsets
 from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.plan import (
@@ -48,7 +47,6 @@ from streamjobs.kafka.plan import (
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
 
-REQUEST_TIMEOUT = 10.0
 _TRY_TIMEOUT = 2.0
 # How long new topics may take to have leaders on every partition.
 VISIBLE_TIMEOUT = 30.0
@@ -56,7 +54,6 @@ VISIBLE_TIMEOUT = 30.0
 _MOCK_CLUSTER = "mockCluster"
 
 Partition = tuple[str, int]
-K = TypeVar("K")
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka's
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka's
 
@@ -115,7 +112,9 @@ class Admin:
         futures = self._client.describe_topics(
             TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT
         )
-        described = self._gather(futures, "describing topics", KafkaError.UNKNOWN_TOPIC_OR_PART)
+        described = gather(
+            futures, "describing topics", self._settings, KafkaError.UNKNOWN_TOPIC_OR_PART
+        )
         return {
             name: TopicInfo(len(topic.partitions), str(topic.topic_id))
             for name, topic in described.items()
@@ -183,8 +182,8 @@ class Admin:
             TopicsError: a topic does not exist.
         """
         wanted = list(partitions)
-        starts = self._list_offsets(wanted, _EARLIEST)
-        ends = self._list_offsets(wanted, _LATEST)
+        starts = list_offsets(self._client, self._settings, wanted, _EARLIEST)
+        ends = list_offsets(self._client, self._settings, wanted, _LATEST)
         return {p: Watermarks(starts[p], max(starts[p], ends[p])) for p in wanted}
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -219,7 +218,7 @@ class Admin:
                 ),
                 f"describing group {group}",
             )
-        except _UnsupportedError:
+        except UnsupportedError:
             return None
         described = answer.get(group)
         if described is None or described.state is ConsumerGroupState.DEAD:
@@ -237,7 +236,9 @@ class Admin:
         deadline = monotonic() + REQUEST_TIMEOUT
         while True:
             try:
-                return self._gather(ask(_TRY_TIMEOUT), doing, KafkaError.GROUP_ID_NOT_FOUND)
+                return gather(
+                    ask(_TRY_TIMEOUT), doing, self._settings, KafkaError.GROUP_ID_NOT_FOUND
+                )
             except BrokerUnavailable:
                 if monotonic() > deadline:
                     raise
@@ -260,9 +261,10 @@ class Admin:
             return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         futures = self._client.describe_configs(resources, request_timeout=REQUEST_TIMEOUT)
-        answer = self._gather(
+        answer = gather(
             {resource.name: future for resource, future in futures.items()},
             "reading the settings of topics",
+            self._settings,
             KafkaError.UNKNOWN_TOPIC_OR_PART,
         )
         return {
@@ -362,44 +364,3 @@ class Admin:
         return all(
             committed.get(p, log.start) >= log.end for p, log in self.watermarks(partitions).items()
         )
-
-    def _list_offsets(
-        self, partitions: Sequence[Partition], spec: OffsetSpec
-    ) -> dict[Partition, int]:
-        if not partitions:
-            return {}
-        try:
-            futures = self._client.list_offsets(
-                {TopicPartition(topic, p): spec for topic, p in partitions},
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=REQUEST_TIMEOUT,
-            )
-        except KafkaException as error:
-            raise translate(error, "asking where partitions end", self._settings) from error
-        by_partition = {(tp.topic, tp.partition): future for tp, future in futures.items()}
-        answer = self._gather(by_partition, "asking where partitions end")
-        return {partition: info.offset for partition, info in answer.items()}
-
-    def _gather(self, futures: Mapping[K, Future[Any]], doing: str, *absent: int) -> dict[K, Any]:
-        """Wait for every answer; leave out those whose error is one of ``absent``."""
-        answers = {}
-        for key, future in futures.items():
-            try:
-                answers[key] = future.result(REQUEST_TIMEOUT + 5)
-            except KafkaException as error:
-                code = kafka_error(error).code()
-                if code in absent:
-                    continue
-                if code == KafkaError._UNSUPPORTED_FEATURE:
-                    raise _UnsupportedError(doing) from error
-                if code == KafkaError._NOENT:
-                    raise TopicsError(
-                        f"{doing}: {key} does not exist or has no leader; "
-                        f"'{APPLY}' creates what is missing"
-                    ) from error
-                raise translate(error, doing, self._settings) from error
-        return answers
-
-
-class _UnsupportedError(StreamjobsError):
-    """The broker does not know this request."""

@@ -1,0 +1,61 @@
+"""Questions that are asked again while a partition's leader moves."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from streamjobs.errors import EnqueueError, StreamjobsError
+from streamjobs.kafka import answers
+from streamjobs.kafka.answers import list_offsets
+from streamjobs.settings import Settings
+
+
+class FakeClient:
+    """Answers with errors first, then with an offset."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+        self.polls = 0
+
+    def poll(self, _timeout: float) -> None:
+        self.polls += 1
+
+    def list_offsets(self, wanted: dict[Any, Any], **_how: Any) -> dict[Any, Future[Any]]:
+        future: Future[Any] = Future()
+        if self.codes:
+            future.set_exception(KafkaException(KafkaError(self.codes.pop(0))))
+        else:
+            future.set_result(SimpleNamespace(offset=7))
+        return dict.fromkeys(wanted, future)
+
+
+def ask(client: Any) -> dict[tuple[str, int], int]:
+    latest: Any = "the client's business"
+    return list_offsets(client, Settings(), [("shop.mail", 0)], latest)
+
+
+def test_while_a_leader_moves_it_is_asked_again() -> None:
+    client = FakeClient(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+
+    assert ask(client) == {("shop.mail", 0): 7}
+    assert client.polls == 2
+
+
+def test_a_leader_that_moves_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "REQUEST_TIMEOUT", -1.0)
+
+    with pytest.raises(StreamjobsError, match="asking where partitions end"):
+        ask(FakeClient(*[KafkaError.NOT_LEADER_FOR_PARTITION] * 3))
+
+
+def test_any_other_error_is_told_at_once() -> None:
+    client = FakeClient(KafkaError.POLICY_VIOLATION)
+
+    with pytest.raises(EnqueueError):
+        ask(client)
+    assert client.polls == 0
