@@ -31,7 +31,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable, TopicsError
-from streamjobs.kafka.answers import REQUEST_TIMEOUT, UnsupportedError, gather, list_offsets
+from streamjobs.kafka.answers import (
+    COORDINATOR_MOVES,
+    REQUEST_TIMEOUT,
+    UnsupportedError,
+    gather,
+    list_offsets,
+)
 from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.plan import (
@@ -196,11 +202,10 @@ class Admin:
         # consumer group). Uncommitted: it does not wait for open transactions.
         config = consumer_config(self._settings, group, isolation_level="read_uncommitted")
         consumer = Consumer(config)
+        deadline = monotonic() + REQUEST_TIMEOUT
         try:
-            answer = consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
-        except KafkaException as error:
-            doing = f"asking for the offsets of group {group}"
-            raise translate(error, doing, self._settings) from error
+            while (answer := self._offsets_of(group, consumer, wanted, deadline)) is None:
+                self._client.poll(0.1)
         finally:
             consumer.close()
         return {
@@ -224,6 +229,18 @@ class Admin:
         if described is None or described.state is ConsumerGroupState.DEAD:
             return 0
         return len(described.members)
+
+    def _offsets_of(
+        self, group: str, consumer: Consumer, wanted: list[TopicPartition], deadline: float
+    ) -> list[TopicPartition] | None:
+        """Ask once; None while the group's coordinator moves, or begins to be one."""
+        try:
+            return consumer.committed(wanted, timeout=REQUEST_TIMEOUT)
+        except KafkaException as error:
+            if kafka_error(error).code() in COORDINATOR_MOVES and monotonic() < deadline:
+                return None
+            doing = f"asking for the offsets of group {group}"
+            raise translate(error, doing, self._settings) from error
 
     def _ask_coordinator(
         self, ask: Callable[[float], Mapping[str, Future[Any]]], doing: str

@@ -23,6 +23,14 @@ from streamjobs.settings import Settings
 REQUEST_TIMEOUT = 10.0
 # A leader that the metadata names, and that does not know yet, or no longer, that it is one.
 _LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+# The same of a group's coordinator.
+COORDINATOR_MOVES = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 K = TypeVar("K")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamjobs.errors import EnqueueError, StreamjobsError
-from streamjobs.kafka import answers
+from streamjobs.errors import AuthenticationError, EnqueueError, StreamjobsError
+from streamjobs.kafka import admin, answers
 from streamjobs.kafka.answers import list_offsets
 from streamjobs.settings import Settings
 
@@ -59,3 +59,46 @@ def test_any_other_error_is_told_at_once() -> None:
     with pytest.raises(EnqueueError):
         ask(client)
     assert client.polls == 0
+
+
+class FakeConsumer:
+    """Of a group whose coordinator is just coming up."""
+
+    codes: ClassVar[list[int]] = []
+
+    def __init__(self, _config: dict[str, Any]) -> None:
+        self.closed = False
+
+    def committed(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if self.codes:
+            raise KafkaException(KafkaError(self.codes.pop(0)))
+        return [TopicPartition(p.topic, p.partition, 7) for p in wanted]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(admin, "Consumer", FakeConsumer)
+    monkeypatch.setattr(admin, "AdminClient", lambda _config: FakeClient())
+    with admin.Admin(Settings()) as questions:
+        yield questions
+
+
+def test_while_a_coordinator_moves_it_is_asked_again(questions: Any) -> None:
+    FakeConsumer.codes = [
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    ]
+
+    assert questions.committed("shop.mail", [("shop.mail", 0)]) == {("shop.mail", 0): 7}
+
+
+def test_a_group_that_refuses_us_is_told_at_once(questions: Any) -> None:
+    FakeConsumer.codes = [KafkaError.GROUP_AUTHORIZATION_FAILED] * 2
+
+    with pytest.raises(AuthenticationError, match=r"group shop\.mail"):
+        questions.committed("shop.mail", [("shop.mail", 0)])
+    assert len(FakeConsumer.codes) == 1
