@@ -18,6 +18,7 @@ from streamjobs.engine.results import (
     Succeeded,
 )
 from streamjobs.engine.shard import Shard
+from streamjobs.engine.turns import Turns
 from streamjobs.headers import Delivery, Failure, Reason
 
 
@@ -27,10 +28,11 @@ class Decider:
     Args:
         ladder: the queue's topics and policy.
         out: where decisions go.
+        turns: whose lanes.
     """
 
-    def __init__(self, ladder: Ladder, out: Outbox) -> None:
-        self._ladder, self._out = ladder, out
+    def __init__(self, ladder: Ladder, out: Outbox, turns: Turns) -> None:
+        self._ladder, self._out, self._turns = ladder, out, turns
 
     def decide(self, record: Record, result: Result, shard: Shard, now: float) -> Outcome:
         """Act on what an attempt came to: complete, move or put back its record."""
@@ -43,7 +45,7 @@ class Decider:
                 record.log.watermark.complete(record.offset)
                 return Outcome.DISCARDED
             case Released():
-                shard.put_back(record)
+                self._turns.put_back(shard, record)
                 return Outcome.RELEASED
             case Rejected(failure, reason):
                 return self._bury(record, shard.delivery(record), failure, reason)
@@ -57,7 +59,7 @@ class Decider:
         tried = replace(before, attempts=before.attempts + 1, waiting=False)
         if tried.attempts <= self._ladder.immediate and failed.retry_after is None:
             record.delivery = tried
-            shard.again(record, 0.0, now)
+            self._turns.again(shard, record, 0.0, now)
             return Outcome.RETRIED
         delay = self._ladder.retry(before.rung, failed.retry_after)
         if delay is None:
@@ -66,9 +68,9 @@ class Decider:
         if self._ladder.ordering is Ordering.PARTITION:
             # The whole line waits where it stands; its state is in memory only.
             record.delivery = after
-            shard.again(record, delay, now)
+            self._turns.again(shard, record, delay, now)
             return Outcome.RETRIED
-        shard.failed(record, delay, now)
+        self._turns.failed(shard, record, delay, now)
         topic = self._ladder.topics.tier(delay)
         self._move(Move(record, topic, after, failed.reason, failed.failure))
         return Outcome.RETRIED

@@ -17,13 +17,17 @@ from typing import Any
 
 from streamjobs.engine.breaker import Breaker, BreakerPolicy
 from streamjobs.engine.decide import Decider
+from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.lane import Lane
-from streamjobs.engine.outbox import BEGINNING, Flow, Outbox, Partition
+from streamjobs.engine.outbox import Flow, Outbox, Partition
+from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
 from streamjobs.engine.records import Log, Message, Move, Record, Run
 from streamjobs.engine.results import RELEASED, Failed, Outcome
-from streamjobs.engine.shard import HELD_PER_TIER, Shard
+from streamjobs.engine.shard import Shard
+from streamjobs.engine.taking import Taking
+from streamjobs.engine.turns import Turns
 
 # Seconds that a head may run before memory is freed of its followers.
 HEAD_PATIENCE = 10.0
@@ -76,7 +80,11 @@ class Engine:
         self._breaker = None if breaker is None else Breaker(breaker)
         self._probing = False
         self._out = Outbox([[] for _ in ladder.mains])
-        self._decider = Decider(ladder, self._out)
+        self._parking = Parking(ladder, self._out)
+        self._turns = Turns(ladder, self._out, self._parking)
+        self._intake = Intake(ladder, self._out, self._parking, self._turns)
+        self._taking = Taking(ladder, self._out, self._turns, self._intake)
+        self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
         self.counts: Counter[tuple[str, str]] = Counter()
 
@@ -115,22 +123,7 @@ class Engine:
         shard = self._shards.get(number)
         if shard is None or shard.active or set(shard.logs) != self._expected:
             return
-        for topic, log in shard.logs.items():
-            base = committed.get(topic)
-            log.committed = base
-            if log.stale:
-                self._out.seek(log, BEGINNING if base is None else base)
-            elif log.watermark.position is None:
-                log.watermark.position = base
-            if topic in ends and ends[topic] > (base or 0):
-                log.target = ends[topic]
-                # It may have been filled and paused before its end was known.
-                self._out.resume(log)
-        shard.answered = True
-        self._go_on_taking(shard, 0.0)
-        if any(log.target is not None for log in shard.logs.values()):
-            for main in self._ladder.mains:
-                self._out.pause(shard.logs[main])
+        self._taking.answered(shard, committed, ends)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Own these no longer: their shards stop as a whole, and what was in hand is void."""
@@ -142,7 +135,7 @@ class Engine:
                 self._shards[number].logs.pop(topic, None)
         for number in {number for _, number in partitions}:
             if number in self._shards:
-                self._wipe(self._shards[number])
+                self._give_up(self._shards[number])
         self._out.forget_dead()
 
     def received(self, messages: Sequence[Message], now: float) -> None:
@@ -153,13 +146,13 @@ class Engine:
                 continue
             shard = self._shards[partition]
             if log.delay is not None:
-                shard.receive_tier(log, batch, now)
+                self._intake.tier(shard, log, batch, now)
                 if shard.active:
-                    shard.release_due(log, now)
+                    self._intake.release_due(shard, log, now)
                 else:
-                    self._go_on_taking(shard, now)
+                    self._taking.go_on(shard, now)
             elif shard.active:
-                shard.receive_main(log, batch, now)
+                self._intake.main(shard, log, batch, now)
             else:
                 shard.early.append((log, batch))
 
@@ -174,9 +167,9 @@ class Engine:
             if log.refetch is None:
                 log.watermark.ended(offset)
             if not shard.active:
-                self._go_on_taking(shard, now)
+                self._taking.go_on(shard, now)
         elif shard.active:
-            self._main_ended(shard, log, offset, now)
+            self._intake.main_ended(shard, log, offset, now)
         else:
             shard.early.append((log, offset))
 
@@ -201,9 +194,9 @@ class Engine:
                 if result is not RELEASED:
                     counts[record.job or "", outcome] += 1
             if shard.survey:
-                shard.got_on(record)
+                self._turns.got_on(shard, record)
             if last and record.key is not None:
-                shard.run_ended(record, now)
+                self._turns.ended(shard, record, now)
         if self._breaker is not None and records:
             fine = sum(1 for r in records if r.result is None) if failed else len(records)
             self._breaker.count(failed, fine, now)
@@ -213,19 +206,19 @@ class Engine:
         for log in self._logs.values():
             shard = self._shards[log.partition]
             if log.held and shard.active:
-                shard.release_due(log, now)
+                self._intake.release_due(shard, log, now)
             if log.paused and log.delay is not None and log.holding <= HELD_PER_TIER // 2:
                 self._out.resume(log)
         for shard in self._shards.values():
             if shard.delayed:
-                shard.tick(now)
+                self._turns.tick(shard, now)
             elif not shard.active:
-                self._go_on_taking(shard, now)
+                self._taking.go_on(shard, now)
         if self._breaker is not None and self._breaker.open and self._breaker.probe(now):
             self._probing = True
         if self._pressure.regulate(self._shards.values(), now):
             for shard in self._shards.values():
-                shard.move_followers(HEAD_PATIENCE, now)
+                self._parking.move_followers(shard, HEAD_PATIENCE, now)
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -353,50 +346,13 @@ class Engine:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _go_on_taking(self, shard: Shard, now: float) -> None:
-        """Start a shard once all of its tiers are read to the ends that were asked for."""
-        if not shard.answered:
-            return
-        for log in shard.logs.values():
-            if log.target is not None and (log.scanned or 0) < log.target:
-                return
-        if any(log.stale for log in shard.logs.values()):
-            return
-        for log in shard.logs.values():
-            log.target = None
-            if log.refetch is not None:
-                self._out.seek(log, log.refetch)
-                log.refetch = None
-            if log.delay is None:
-                self._out.resume(log)
-        shard.start(now)
-        early, shard.early = shard.early, []
-        for log, what in early:
-            if isinstance(what, int):
-                self._main_ended(shard, log, what, now)
-            else:
-                shard.receive_main(log, what, now)
-
-    def _main_ended(self, shard: Shard, log: Log, offset: int, now: float) -> None:
-        log.watermark.ended(offset)
-        log.at_end = True
-        if shard.for_main:
-            shard.main_advanced(now)
-
-    def _wipe(self, shard: Shard) -> None:
+    def _give_up(self, shard: Shard) -> None:
         """Nothing in hand may start or be committed; what is still owned is read again."""
-        shard.wipe()
+        self._taking.give_up(shard)
         if shard.number in self._questions:
             self._questions.remove(shard.number)
-        # A seek that the consumer was not told must not meet a later assignment.
-        seeks = self._out.flow.seek
-        seeks[:] = [seek for seek in seeks if seek[1] != shard.number]
-        for topic, old in list(shard.logs.items()):
-            old.live = False
-            fresh = Log(topic, old.partition, old.delay, old.rung)
-            fresh.stale, fresh.paused = True, old.paused
-            self._out.resume(fresh)
-            shard.logs[topic] = self._logs[topic, old.partition] = fresh
+        for log in shard.logs.values():
+            self._logs[log.topic, log.partition] = log
         if not shard.logs:
             del self._shards[shard.number]
 

@@ -16,8 +16,8 @@ from unit.engine.drive import (
     take,
 )
 
+from streamjobs.engine.intake import HELD_PER_TIER
 from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
-from streamjobs.engine.shard import HELD_PER_TIER
 from streamjobs.headers import Origin, Reason
 
 

@@ -19,8 +19,8 @@ from unit.engine.drive import (
 )
 
 from streamjobs.engine.ladder import Ordering
+from streamjobs.engine.parking import LANE_CAP
 from streamjobs.engine.results import Failed, Rejected
-from streamjobs.engine.shard import LANE_CAP
 from streamjobs.headers import Reason
 
 Make = Callable[..., Driver]

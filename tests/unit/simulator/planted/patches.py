@@ -8,6 +8,7 @@ ENGINE = "streamjobs/engine/engine.py"
 WATERMARK = "streamjobs/engine/watermark.py"
 LANE = "streamjobs/engine/lane.py"
 DECIDE = "streamjobs/engine/decide.py"
+TAKING = "streamjobs/engine/taking.py"
 
 PATCHES = (
     Patch(
@@ -44,7 +45,7 @@ PATCHES = (
     ),
     Patch(
         "a shard starts before its tiers are read",
-        ENGINE,
+        TAKING,
         "if log.target is not None and (log.scanned or 0) < log.target:\nreturn",
         "",
         fencing=True,
@@ -58,14 +59,14 @@ PATCHES = (
     ),
     Patch(
         "a shard that was lost keeps its lanes",
-        ENGINE,
+        TAKING,
         "shard.wipe()",
         "shard.active = shard.answered = False",
         fencing=True,
     ),
     Patch(
         "what belongs to an assignment that is over still runs",
-        ENGINE,
+        TAKING,
         "old.live = False",
         "pass",
         fencing=True,
@@ -78,7 +79,7 @@ PATCHES = (
     ),
     Patch(
         "what a shard has to read again is not read again",
-        ENGINE,
+        TAKING,
         "self._out.seek(log, BEGINNING if base is None else base)",
         "log.stale = False",
         fencing=True,

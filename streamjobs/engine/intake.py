@@ -1,0 +1,176 @@
+"""What arrives finds its place: records of main in their lanes, records of tiers until due."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from streamjobs.engine.ladder import Ladder, Ordering
+from streamjobs.engine.lane import Lane, Parked, by_place
+from streamjobs.engine.outbox import Outbox
+from streamjobs.engine.parking import Parking
+from streamjobs.engine.records import Log, Message, Record
+from streamjobs.engine.shard import ONE_LANE, Shard
+from streamjobs.engine.turns import Turns
+from streamjobs.headers import headers_of, read_delivery
+
+# Records of a tier held in memory until due; only above it is the partition paused, since a pause
+# throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
+HELD_PER_TIER = 2_000
+
+
+class Intake:
+    """Takes records into a shard.
+
+    Args:
+        ladder: the queue's topics and policy.
+        out: where decisions go.
+        parking: where those go that may not start yet.
+        turns: starts what may start.
+    """
+
+    def __init__(self, ladder: Ladder, out: Outbox, parking: Parking, turns: Turns) -> None:
+        self._ladder, self._out, self._parking, self._turns = ladder, out, parking, turns
+
+    def main(self, shard: Shard, log: Log, batch: Sequence[Message], now: float) -> None:
+        """Take in records of a main topic, in their order."""
+        offsets: list[int] = [m.offset() for m in batch]  # type: ignore[misc]
+        log.watermark.received(offsets)
+        log.load += len(batch)
+        log.at_end = False
+        lanes, starts = shard.lanes[log.topic], shard.starts(log.topic)
+        one_key = {Ordering.NONE: None, Ordering.PARTITION: ONE_LANE}
+        by_key = self._ladder.ordering is Ordering.KEY
+        for message, offset in zip(batch, offsets, strict=True):
+            key = message.key() if by_key else one_key[self._ladder.ordering]
+            record = Record(log, offset, key, message)
+            if key is None:
+                starts.append([record])
+            elif key not in lanes:
+                lanes[key] = None
+                starts.append([record])
+            else:
+                lane = lanes[key]
+                if lane is None:
+                    lanes[key] = [record]
+                elif isinstance(lane, list):
+                    lane.append(record)
+                else:
+                    log.load -= 1
+                    self._parking.line_up(shard, shard.lane(log.topic, key, now), record, now)
+        if shard.for_main:
+            self._turns.main_advanced(shard, now)
+
+    def main_ended(self, shard: Shard, log: Log, offset: int, now: float) -> None:
+        """The consumer has reached the end of a main topic's partition."""
+        log.watermark.ended(offset)
+        log.at_end = True
+        if shard.for_main:
+            self._turns.main_advanced(shard, now)
+
+    def tier(self, shard: Shard, log: Log, batch: Sequence[Message], now: float) -> None:
+        """Take in records of a retry tier: they are held until due, or until their turn.
+
+        While the shard is rebuilt all of a tier is read to know what is outstanding, but only the
+        first of it is held; the rest is read again later.
+        """
+        received: list[int] = []
+        for message in batch:
+            offset: int = message.offset()  # type: ignore[assignment]
+            delivery = read_delivery(headers_of(message), rung=log.rung)
+            due = message.timestamp()[1] / 1000 + (log.delay or 0.0)
+            hold = log.target is None or (log.refetch is None and log.holding < HELD_PER_TIER)
+            if hold:
+                received.append(offset)
+            elif log.refetch is None:
+                log.refetch = offset
+            log.scanned = offset + 1
+            record = Record(log, offset, shard.lane_key(message), message, delivery)
+            self._take(shard, record, due, hold=hold, now=now)
+        if received:
+            log.watermark.received(received)
+        if log.holding >= HELD_PER_TIER and log.target is None:
+            self._out.pause(log)
+
+    def release_due(self, shard: Shard, log: Log, now: float) -> None:
+        """Let the due records of a tier take their place in line, or move on."""
+        held = log.held
+        while held and held[0][0] <= now:
+            record = held.popleft()[1]
+            if record.held:
+                record.held = False
+                log.holding -= 1
+                self._due(shard, record, now)
+
+    def _take(self, shard: Shard, record: Record, due: float, *, hold: bool, now: float) -> None:
+        """Give a record of a tier its place in its lane, in memory or only noted."""
+        key, delivery = record.key, record.delivery
+        if hold:
+            record.held = True
+            record.log.held.append((due, record))
+            record.log.holding += 1
+        origin = None if delivery is None else delivery.origin
+        if key is None or delivery is None or origin is None or origin.partition != shard.number:
+            return  # it is judged when it is due: nothing waits for it
+        main, place = self._ladder.main_of(origin)
+        if not hold and key not in shard.lanes[main]:
+            shard.lanes[main][key] = (place, due, delivery.waiting)
+            return
+        record.place = place
+        lane = shard.lane(main, key, now)
+        if hold and not self._newest(shard, lane, record):
+            _drop(record)
+            return
+        lane.park(place, Parked(due, record if hold else None, waiting=delivery.waiting))
+        if lane.order[0] == place:
+            self._turns.advance(shard, main, lane, now)
+
+    def _newest(self, shard: Shard, lane: Lane, record: Record) -> bool:
+        """Whether no newer copy of its job is in memory; an older one is dropped for it.
+
+        A job has several copies when a crash undid what had been decided about one of them.
+        """
+        there = lane.parked.get(record.place)
+        index = bisect_left(lane.waiting, record.place, key=by_place)
+        if there is not None and there.record is not None:
+            other = there.record
+        elif index < len(lane.waiting) and lane.waiting[index].place == record.place:
+            other = lane.waiting[index]
+        else:
+            return True
+        if _age(record) < _age(other):
+            return False
+        if not other.held:
+            del lane.waiting[index]
+            shard.waiting -= 1
+        _drop(other)
+        return True
+
+    def _due(self, shard: Shard, record: Record, now: float) -> None:
+        delivery = record.delivery
+        origin = None if delivery is None else delivery.origin
+        if origin is None or origin.partition != shard.number:
+            self._turns.refuse(record, "no origin in this partition")
+        elif record.key is None:
+            record.log.load += 1
+            shard.starts(self._ladder.main_of(origin)[0]).append([record])
+        else:
+            main = self._ladder.main_of(origin)[0]
+            lane = shard.lane(main, record.key, now)
+            if record.place in lane.parked:
+                lane.unpark(record.place)
+            self._parking.line_up(shard, lane, record, now)
+            self._turns.advance(shard, main, lane, now)
+
+
+def _drop(record: Record) -> None:
+    """Of two copies of one job the newer counts; the older is complete."""
+    if record.held:
+        record.held = False
+        record.log.holding -= 1
+    record.log.watermark.complete(record.offset)
+
+
+def _age(record: Record) -> tuple[int, int]:
+    """What makes one copy of a job newer than another: more attempts, then the later stamp."""
+    return record.attempts, record.message.timestamp()[1]
