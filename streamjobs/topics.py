@@ -102,6 +102,14 @@ class QueueTopics:
         chosen = default_priority(self.priorities) if priority is None else priority
         return main_topic(self.prefix, self.queue, chosen)
 
+    def old_mains_among(self, topics: Iterable[str]) -> list[str]:
+        """The main topics of this queue among ``topics`` that ``priorities`` names no more.
+
+        A topic of another queue is none of them: names of queues and priorities have no dots.
+        """
+        head = f"{self.prefix}.{self.queue}"
+        return sorted({t for t in topics if _may_be_main(head, t)}.difference(self.mains))
+
     @property
     def group(self) -> str:
         """The consumer group of the queue's workers."""
@@ -134,6 +142,14 @@ class QueueTopics:
         """
         found = {t: d for t in topics if (d := self.tier_delay(t)) is not None}
         return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _may_be_main(head: str, topic: str) -> bool:
+    """Whether a topic is the queue's ``head`` itself, or that of a priority of it."""
+    name = topic.removeprefix(f"{head}.")
+    if name == topic:
+        return topic == head
+    return name not in RESERVED_PRIORITIES and _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

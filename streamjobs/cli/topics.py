@@ -85,7 +85,7 @@ def apply_command(ctx: click.Context, session_timeout: float | None, as_json: bo
 @json_option
 @click.pass_obj
 def list_command(loader: AppLoader, as_json: bool) -> None:
-    """List the app's topics: those it needs, and older tiers that are still read."""
+    """List the app's topics: those it needs, and those of older releases."""
     from streamjobs.kafka.admin import Admin
 
     app = loader.load()
@@ -104,8 +104,9 @@ def _rows(app: App, there: Any) -> list[dict[str, Any]]:
     needed = {spec.name: spec.partitions for spec in app.registry.topic_specs(app.prefix)}
     names = list(needed)
     for queue in app.registry.queues.values():
-        tiers = queue.topics(app.prefix).tiers_among(there)
-        names += [tier for tier in tiers if tier not in needed]
+        topics = queue.topics(app.prefix)
+        names += [tier for tier in topics.tiers_among(there) if tier not in needed]
+        names += topics.old_mains_among(there)
     return [
         {
             "topic": name,
@@ -125,8 +126,8 @@ def _show_plan(app: App, plan: Plan) -> None:
     # The last problems are those that the steps mend; they are told by the steps already.
     for problem in plan.problems[: len(plan.problems) - mendable]:
         say(f"cannot mend: {problem}")
-    for tier in plan.old_tiers:
-        say(f"note: {tier}")
+    for topic in (*plan.old_tiers, *(main for main in plan.old_mains if not main.waiting)):
+        say(f"note: {topic}")
     if not plan.steps and not plan.problems:
         say(f"nothing to do: the topics of {app.prefix} are as they must be")
     elif plan.steps:
@@ -146,5 +147,8 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
         "problems": list(plan.problems),
         "old_tiers": [
             {"topic": t.topic, "group": t.group, "empty": t.empty} for t in plan.old_tiers
+        ],
+        "old_mains": [
+            {"topic": t.topic, "group": t.queue.group, "waiting": t.waiting} for t in plan.old_mains
         ],
     }

@@ -44,11 +44,12 @@ from streamjobs.kafka.plan import (
     APPLY,
     Alter,
     Create,
-    OldTier,
+    OldMain,
     Plan,
     TopicState,
     concerned,
     make_plan,
+    old_mains,
 )
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
@@ -140,8 +141,24 @@ class Admin:
             for name, config in configs.items()
         }
         plan = make_plan(specs, there)
-        old = tuple(replace(t, empty=self._is_empty(t, infos)) for t in plan.old_tiers)
-        return replace(plan, old_tiers=old)
+        old = tuple(
+            replace(t, empty=not self._unread(t.topic, t.group, infos)) for t in plan.old_tiers
+        )
+        return replace(plan, old_tiers=old).with_old_mains(self.old_mains(specs, infos))
+
+    def old_mains(
+        self, specs: Sequence[TopicSpec], infos: Mapping[str, TopicInfo]
+    ) -> list[OldMain]:
+        """Return the main topics that are there and not wanted any more, with what waits in them.
+
+        Args:
+            specs: every topic of the queues as it has to be.
+            infos: every topic there is.
+        """
+        return [
+            replace(main, waiting=self._unread(main.topic, main.queue.group, infos))
+            for main in old_mains(specs, infos)
+        ]
 
     def apply(self, plan: Plan) -> None:
         """Carry out the steps of a plan, and return once its topics and settings can be seen.
@@ -375,9 +392,9 @@ class Admin:
             and all(p.leader >= 0 for p in topics[name].partitions.values())
         }
 
-    def _is_empty(self, tier: OldTier, infos: Mapping[str, TopicInfo]) -> bool:
-        partitions = [(tier.topic, p) for p in range(infos[tier.topic].partitions)]
-        committed = self.committed(tier.group, partitions)
-        return all(
-            committed.get(p, log.start) >= log.end for p, log in self.watermarks(partitions).items()
-        )
+    def _unread(self, topic: str, group: str, infos: Mapping[str, TopicInfo]) -> int:
+        """Count the offsets of a topic that a group has not committed."""
+        partitions = [(topic, p) for p in range(infos[topic].partitions)]
+        done = self.committed(group, partitions)
+        logs = self.watermarks(partitions)
+        return sum(max(0, x.end - max(x.start, done.get(p, x.start))) for p, x in logs.items())

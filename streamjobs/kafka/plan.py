@@ -6,7 +6,7 @@ Nothing here ever deletes, adds partitions, or shortens what a topic keeps.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamjobs.topics import QueueTopics, TopicSpec, tier_spec
 
@@ -78,6 +78,41 @@ class OldTier:
 
 
 @dataclass(frozen=True)
+class OldMain:
+    """A main topic that exists and is read no more, since today's code has other priorities.
+
+    Attributes:
+        topic: its name.
+        queue: whose it is, with today's priorities.
+        waiting: offsets that the group has not committed, at least as many as there are jobs;
+            None: not asked yet.
+    """
+
+    topic: str
+    queue: QueueTopics
+    waiting: int | None = None
+
+    @property
+    def problem(self) -> str:
+        """Say why no worker may start while jobs wait in it, and what to do."""
+        name, now = self.queue.queue, ", ".join(self.queue.priorities) or "none"
+        return (
+            f"topic {self.topic} holds up to {self.waiting} jobs of queue {name!r} that would "
+            f"never run: its priorities are now {now}; run a worker of the release before "
+            f"('worker -q {name} --drain') until they are done, or, when they are not needed, "
+            f"'kafka-topics.sh --delete --topic {self.topic}'"
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.topic}: no priority of queue {self.queue.queue!r} names it any more and all "
+            "its jobs are done: delete it once no producer of the older release runs; the broker "
+            "forgets in time that they are done (offsets.retention.minutes), and workers would "
+            "then refuse to start"
+        )
+
+
+@dataclass(frozen=True)
 class Plan:
     """The difference between the topics there are and the topics there must be.
 
@@ -85,11 +120,19 @@ class Plan:
         steps: what ``topics apply`` does.
         problems: a sentence each; a worker refuses to start while there is one.
         old_tiers: tiers that the code names no more.
+        old_mains: main topics that the code names no more.
     """
 
     steps: tuple[Create | Alter, ...] = ()
     problems: tuple[str, ...] = ()
     old_tiers: tuple[OldTier, ...] = field(default=())
+    old_mains: tuple[OldMain, ...] = field(default=())
+
+    def with_old_mains(self, mains: Iterable[OldMain]) -> Plan:
+        """Return the plan with main topics that were asked about; unread jobs are a problem."""
+        found = tuple(mains)
+        unread = [main.problem for main in found if main.waiting]
+        return replace(self, old_mains=found, problems=(*unread, *self.problems))
 
 
 def make_plan(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> Plan:
@@ -122,6 +165,14 @@ def concerned(specs: Sequence[TopicSpec], names: Iterable[str]) -> set[str]:
     there = set(names)
     mine = there & {spec.name for spec in specs}
     return mine.union(*(queue.tiers_among(there) for queue in _queues(specs)))
+
+
+def old_mains(specs: Sequence[TopicSpec], names: Iterable[str]) -> list[OldMain]:
+    """Return those of ``names`` that were main topics of the specs' queues and are no more."""
+    there = set(names)
+    return [
+        OldMain(topic, queue) for queue in _queues(specs) for topic in queue.old_mains_among(there)
+    ]
 
 
 def _step_problem(step: Create | Alter) -> str:

@@ -195,8 +195,13 @@ class Worker:
         there = admin.topics(None)
         if admin.embedded:
             problems = self._check_embedded(specs, there)
+            problems += [main.problem for main in admin.old_mains(specs, there) if main.waiting]
         else:
-            problems = list(admin.plan(specs).problems)
+            plan = admin.plan(specs)
+            problems = list(plan.problems)
+            for main in plan.old_mains:
+                if not main.waiting:
+                    logger.warning("%s", main)
         if problems:
             raise TopicsError(*problems)
         reads = topics.tiers_among(there)

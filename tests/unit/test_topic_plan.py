@@ -7,7 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from streamjobs.kafka.plan import Alter, Create, TopicState, concerned, make_plan
+from streamjobs.kafka.plan import (
+    Alter,
+    Create,
+    OldMain,
+    TopicState,
+    concerned,
+    make_plan,
+    old_mains,
+)
 from streamjobs.topics import QueueTopics, TopicSpec, queue_specs, schemas_spec
 
 QUEUE = QueueTopics("shop", "mail")
@@ -190,3 +198,37 @@ def test_nothing_is_created_beside_any_topic_of_another_count() -> None:
 def test_what_a_plan_looks_at() -> None:
     names = [*(spec.name for spec in BY_PRIORITY), "shop.mail.retry.1m", "shop.mail.x", "shop"]
     assert concerned(BY_PRIORITY, names) == {*names[:-2]}
+
+
+# What may lie beside the topics of a queue "mail" without being a main topic of it.
+NO_MAINS = [
+    *("shop.mail-high", "shop.mail-high.low", "shop.mailing", "shop2.mail", "shop", "shop.high"),
+    *("shop.mail.retry.1s", "shop.mail.dlq", "shop.mail.marks", "shop.mail.high.dlq"),
+    *("shop.mail.retry", "shop.mail.High", "shop.mail.", "shop.mail.1s"),
+]
+
+
+@pytest.mark.parametrize(
+    ("queue", "old"),
+    [
+        (QUEUE, ["shop.mail.high", "shop.mail.low", "shop.mail.normal"]),
+        (URGENT, ["shop.mail", "shop.mail.normal"]),
+        (QueueTopics("shop", "mail-high"), ["shop.mail-high.low"]),
+        (QueueTopics("shop", "high"), []),
+    ],
+)
+def test_main_topics_that_no_priority_names_are_found(queue: QueueTopics, old: list[str]) -> None:
+    mains = ["shop.mail", "shop.mail.low", "shop.mail.normal", "shop.mail.high"]
+    specs = queue_specs(queue, partitions=4, delays=[1])
+    assert [main.topic for main in old_mains(specs, [*mains, *NO_MAINS])] == old
+
+
+def test_unread_jobs_are_a_problem_and_none_are_a_note() -> None:
+    plan = make_plan(BY_PRIORITY, as_wanted(BY_PRIORITY))
+    mains = [OldMain("shop.mail", URGENT, waiting=3), OldMain("shop.mail.mid", URGENT, waiting=0)]
+    (problem,) = plan.with_old_mains(mains).problems
+    assert "topic shop.mail holds up to 3 jobs of queue 'mail'" in problem
+    assert "its priorities are now high, low" in problem
+    assert "'worker -q mail --drain'" in problem
+    assert "kafka-topics.sh --delete --topic shop.mail" in problem
+    assert "shop.mail.mid: no priority of queue 'mail' names it any more" in str(mains[1])
