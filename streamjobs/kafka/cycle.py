@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streamjobs.errors import StreamjobsError
+from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.failures import kafka_error
 from streamjobs.settings import Settings
@@ -135,10 +136,14 @@ class TransactionalProducer(_Producing):
         """
         try:
             self._begin()
+            hit("txn.begun")
             self._produce(records)
+            hit("txn.produced")
             # Flushed first: while partitions are still being added this call blocks up to 65 ms.
             self._producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT * 5)
+            hit("txn.offsets-sent")
             self._commit()
+            hit("txn.committed")
         except CycleFailed as failed:
             raise self._abort() or failed from failed
         except KafkaException as error:
@@ -178,6 +183,7 @@ class TransactionalProducer(_Producing):
     def _abort(self) -> CycleFailed | None:
         try:
             self._until_done(self._producer.abort_transaction)
+            hit("txn.aborted")
         except KafkaException as error:
             return CycleFailed(f"not to be aborted: {kafka_error(error).str()}", fatal=True)
         return None

@@ -15,7 +15,8 @@ from typing import Any
 from streamjobs.clock import wall
 from streamjobs.engine.engine import Cycle, Engine
 from streamjobs.engine.records import Move
-from streamjobs.headers import foreign, headers_of, write_move
+from streamjobs.failpoints import ACTIVE, hit
+from streamjobs.headers import Reason, foreign, headers_of, write_move
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
@@ -75,6 +76,7 @@ class CommitCycle:
         cycle = self._engine.cycle()
         if cycle is None:
             return True
+        hit("cycle.taken")
         try:
             self._send(cycle, wait=wait)
         except (CycleFailed, CommitRefused) as error:
@@ -92,12 +94,17 @@ class CommitCycle:
             if len(offsets) < len(cycle.offsets) or not offsets:
                 raise CycleFailed("partitions of this cycle are being taken away")
             self._settle()
+            hit("cycle.settled")
             self._write(cycle, offsets)
+            hit("cycle.transaction-done")
             self._committed(cycle, "transaction")
         elif offsets and wait:
+            hit("cycle.plain")
             self._consumer.commit(offsets)
+            hit("cycle.plain-done")
             self._committed(cycle, "plain")
         elif offsets:
+            hit("cycle.plain")
             self._under_way = cycle
             self._consumer.begin_commit(offsets, self._answered)
 
@@ -105,6 +112,8 @@ class CommitCycle:
         now = round(wall() * 1000)
         records = [self._onward(move, now) for move in cycle.moves]
         records += [child for _, child in cycle.children]
+        if ACTIVE and any(move.reason is Reason.EXHAUSTED for move in cycle.moves):
+            hit("cycle.dead-letters")
         if self._producer is None:
             self._producer = self._make_producer()
         if isinstance(self._producer, TransactionalProducer):
@@ -129,6 +138,7 @@ class CommitCycle:
         if cycle is None:
             return
         if error is None:
+            hit("cycle.plain-done")
             self._committed(cycle, "plain")
         else:
             self._failed(cycle, CommitRefused(error.str()))

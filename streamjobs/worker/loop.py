@@ -26,6 +26,7 @@ from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move
 from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle
@@ -160,6 +161,7 @@ class QueueLoop(threading.Thread):
         records = self._executor.collect()
         if not records:
             return
+        hit("loop.collected")
         self._out -= len(records)
         self.engine.finished(records, wall())
         counts = self.engine.counts
@@ -204,6 +206,7 @@ class QueueLoop(threading.Thread):
             if answer is None:
                 left += [number] if mine else []
                 continue
+            hit("loop.answered")
             self.engine.taken(number, *answer)
         self._questions = left
         self._next_question = now + (QUESTION_RETRY if left else 0.0)
@@ -255,6 +258,7 @@ class QueueLoop(threading.Thread):
         """The group gives us these too."""
         logger.info("queue %s: assigned %s", self.queue, _short(partitions))
         self.engine.assigned(partitions)
+        hit("loop.assigned")
         if self.state is State.JOINING:
             self.state = State.RUNNING
 
@@ -264,14 +268,17 @@ class QueueLoop(threading.Thread):
         All of it happens here, since they are somebody else's when this returns.
         """
         logger.info("queue %s: revoked %s", self.queue, _short(partitions))
+        hit("loop.revoked")
         if self.state is State.RUNNING:
             self._drain("partitions are taken back")
+        hit("loop.drained")
         self.engine.revoked(partitions)
         self._executor.go_on()
 
     def lost(self, partitions: list[Partition]) -> None:
         """These are somebody else's already: nothing of them may be committed."""
         logger.warning("queue %s: lost %s", self.queue, _short(partitions))
+        hit("loop.lost")
         self.engine.revoked(partitions)
 
     def _drain(self, why: str) -> None:
