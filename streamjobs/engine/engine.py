@@ -335,6 +335,11 @@ class Engine:
         return set(self._logs)
 
     @property
+    def standing(self) -> dict[Partition, int]:
+        """What is committed of the partitions owned at present, where anything is."""
+        return {p: log.committed for p, log in self._logs.items() if log.committed is not None}
+
+    @property
     def tripped(self) -> bool:
         """Whether the breaker is open: nearly everything failed, and the queue pauses itself."""
         return self._breaker is not None and self._breaker.open

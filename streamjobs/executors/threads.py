@@ -8,6 +8,7 @@ ready would take the running ones too long.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -33,6 +34,10 @@ class ThreadExecutor:
         concurrency: how many threads.
         name: their names' beginning.
         ranks: how many urgencies there are.
+
+    Attributes:
+        lease: until when jobs may be begun, by the monotonic clock; what comes up later is given
+            back. After the process stood still its partitions may be somebody else's.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class ThreadExecutor:
         self._waiting, self._wanted = False, 1
         self._signal = threading.Event()
         self._stopping = self._halted = False
+        self.lease = math.inf
         self._wake_next = 1
         self._since, self._collected = monotonic(), 0
         self._threads = [
@@ -162,7 +168,7 @@ class ThreadExecutor:
 
     def _run(self, run: Run, attempt: Callable[[Record], None]) -> None:
         for index, record in enumerate(run):
-            if self._halted or not record.log.live:
+            if self._halted or not record.log.live or monotonic() > self.lease:
                 self._release(run[index:])
                 return
             attempt(record)

@@ -40,6 +40,9 @@ COMMIT_INTERVAL, MOVE_INTERVAL = 0.1, 0.03
 COMMIT_RETRY = 0.5
 # Seconds before a broker that had no stable offsets is asked again.
 QUESTION_RETRY = 0.1
+# Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
+# by default (6 s). A process that stood still for longer may have lost its partitions unknowingly.
+LEASE = 5.0
 # Seconds between lines about failed jobs.
 LOG_INTERVAL = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
@@ -111,6 +114,7 @@ class QueueLoop(threading.Thread):
         self._out = 0
         self._questions: list[int] = []
         self._next_question = 0.0
+        self._member = True
         self._last_poll = self._next_commit = self._next_moves = self._next_log = 0.0
         self._logged: Counter[str] = Counter()
 
@@ -128,6 +132,7 @@ class QueueLoop(threading.Thread):
             self._consumer = self._join_group(self)
             self._cycle = self._make_cycle(self._consumer)
             try:
+                self.last_turn = monotonic()
                 while not self._stop_asked.is_set():
                     self._turn()
                 self.state = State.DRAINING
@@ -143,12 +148,16 @@ class QueueLoop(threading.Thread):
             self._on_end()
 
     def _turn(self) -> None:
-        self.last_turn = now = monotonic()
+        now = monotonic()
+        self._member = self._member and now - self.last_turn <= LEASE
+        self.last_turn = now
         self._collect()
         self.engine.tick(wall())
         self._take_shards(now)
         self._tell_consumer()
-        self._begin()
+        if self._member or self._still_member(now):
+            self._executor.lease = now + LEASE
+            self._begin()
         if now >= self._next_commit or (self.engine.moves_wait and now >= self._next_moves):
             self._commit(now)
         if self.engine.full and now - self._last_poll < FULL_POLL:
@@ -210,6 +219,22 @@ class QueueLoop(threading.Thread):
             self.engine.taken(number, *answer)
         self._questions = left
         self._next_question = now + (QUESTION_RETRY if left else 0.0)
+
+    def _still_member(self, now: float) -> bool:
+        """After a long sleep: begin nothing before the broker has taken a commit of ours.
+
+        It takes none of a member that it has removed; that one is told so in a later poll.
+        """
+        if now >= self._next_commit:
+            self._member = self._cycle.confirm()
+            self._next_commit = now + COMMIT_RETRY
+            logger.warning(
+                "queue %s: stood still for over %g s; %s",
+                self.queue,
+                LEASE,
+                "it is still a member" if self._member else "nothing begins until it has rejoined",
+            )
+        return self._member
 
     def _begin(self) -> None:
         for rank, runs in enumerate(self.engine.take_ranked()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streamjobs.clock import monotonic
 from streamjobs.engine.records import Log, Record, Run
 from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Result, Succeeded
 from streamjobs.executors.threads import ThreadExecutor
@@ -66,6 +67,15 @@ def test_after_a_failure_the_rest_of_the_run_is_given_back(make: Make) -> None:
     assert records[0].result is None
     assert isinstance(records[1].result, Failed)
     assert [r.result for r in records[2:]] == [RELEASED, RELEASED]
+
+
+def test_what_comes_up_after_the_lease_is_given_back(make: Make) -> None:
+    executor = make(lambda _: None)
+    executor.lease = monotonic() - 1.0
+
+    executor.submit([run_of(1, 2)])
+
+    assert [r.result for r in collect(executor, 2)] == [RELEASED, RELEASED]
 
 
 def test_a_run_goes_on_after_what_needs_no_decision(make: Make) -> None:

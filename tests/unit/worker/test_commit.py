@@ -316,3 +316,29 @@ def test_without_transactions_a_refused_commit_repeats_the_records_and_loses_non
 
     assert stand.cycle.run()
     assert kinds(stand) == ["send", "commit", "send", "commit"]
+
+
+class TestConfirm:
+    def test_what_was_decided_and_what_stands_are_committed_and_waited_for(
+        self, stand: Stand
+    ) -> None:
+        stand.driver.main(0, 1)
+        stand.driver.finish(0)
+
+        assert stand.cycle.confirm()
+
+        assert stand.diary == [("commit", {(MAIN, 0): 1}), ("commit", {(MAIN, 0): 1})]
+
+    def test_without_anything_new_the_broker_is_asked_all_the_same(self, stand: Stand) -> None:
+        stand.driver.main(0)
+        stand.driver.finish(0)
+        assert stand.cycle.run(wait=True)
+        stand.commit_refusals = [CommitRefused("unknown member")]
+
+        assert not stand.cycle.confirm()
+        assert kinds(stand) == ["commit", "commit"]
+
+    def test_one_who_is_no_member_is_not_confirmed(self, stand: Stand) -> None:
+        stand.member = False
+
+        assert not stand.cycle.confirm()

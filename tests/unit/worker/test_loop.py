@@ -36,6 +36,7 @@ class Script:
     capacity: int = 100
     diary: list[Any] = field(default_factory=list)
     succeeds: list[bool] = field(default_factory=list)
+    confirms: list[bool] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     under_way: bool = False
@@ -99,6 +100,11 @@ class Script:
         moved = [move.record.offset for move in cycle.moves]
         self.diary.append(("cycle", cycle.offsets.get((MAIN, 0)), moved, wait, done))
         return done
+
+    def confirm(self) -> bool:
+        still = self.confirms.pop(0) if self.confirms else True
+        self.diary.append(("confirm", still, self.running.is_set()))
+        return still
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -193,6 +199,29 @@ def test_while_it_drains_nothing_is_begun(make: Callable[..., Script]) -> None:
     # Two threads were busy, with a job of each key: all the rest is for the next worker.
     assert 1 <= script.loop.tally.outcomes["succeeded"] <= 2
     assert script.committed in (None, 0, 1)
+
+
+def test_after_it_stood_still_nothing_begins_before_the_broker_took_a_commit(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a loop that sleeps for longer than its lease, and finds a job when it wakes
+    monkeypatch.setattr(loop_module, "LEASE", 0.1)
+    monkeypatch.setattr(loop_module, "COMMIT_RETRY", 0.02)
+    script = make(confirms=[False, False, True])
+
+    def sleeps(_: QueueLoop) -> Polled:
+        threading.Event().wait(0.2)
+        return Polled([FakeMessage(MAIN, 0)])
+
+    # When the broker refuses it twice, and then takes a commit
+    script.steps = [assigned, sleeps, script.until(lambda: script.committed == 1)]
+    script.loop.run()
+
+    # Then the job began after that
+    said = [entry for entry in script.diary if entry[0] == "confirm"]
+    assert said[:3] == [("confirm", False, False), ("confirm", False, False), said[2]]
+    assert said[2] == ("confirm", True, False)
+    assert script.loop.tally.outcomes == {"succeeded": 1}
 
 
 def test_the_end_of_a_partition_is_committed(make: Callable[..., Script]) -> None:
