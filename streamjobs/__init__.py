@@ -3,6 +3,7 @@
 import logging
 
 from streamjobs.app import App
+from streamjobs.breaker import Breaker
 from streamjobs.client import Call, JobRef, Summary
 from streamjobs.context import Context, current_context
 from streamjobs.errors import (
@@ -27,6 +28,7 @@ from streamjobs.settings import Settings
 __all__ = [
     "App",
     "AuthenticationError",
+    "Breaker",
     "BrokerUnavailable",
     "Call",
     "ConfigurationError",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
+from streamjobs.breaker import DEFAULT_BREAKER, Breaker
 from streamjobs.client import (
     CLOSE_TIMEOUT,
     Call,
@@ -159,6 +160,7 @@ class App:
         retention: str | float = "7d",
         priorities: Sequence[str] = (),
         ordering: Ordering = "key",
+        breaker: Breaker | None = DEFAULT_BREAKER,
     ) -> Queue:
         """Declare a queue.
 
@@ -175,10 +177,12 @@ class App:
                 were enqueued, retries included. ``none``: a failed job holds nobody up.
                 ``partition``: all of one partition and priority in one line, which stands still
                 while its head waits to be tried again.
+            breaker: when a worker pauses the queue, since nearly everything fails, and tries one
+                job now and then until one succeeds; ``Breaker()`` unless told. None: never.
 
         Raises:
             DefinitionError: a name or priority that is bad, reserved or taken, an impossible
-                count, or an unknown ordering.
+                count, an unknown ordering, or a breaker that is none.
         """
         return self.registry.add_queue(
             name,
@@ -187,6 +191,7 @@ class App:
             retention=retention,
             priorities=priorities,
             ordering=ordering,
+            breaker=breaker,
         )
 
     @overload

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Literal, get_args
 
+from streamjobs.breaker import DEFAULT_BREAKER, Breaker
 from streamjobs.clock import format_duration, parse_duration
 from streamjobs.errors import DefinitionError
 from streamjobs.job import JobDefinition, check_job_name
@@ -40,6 +41,7 @@ class Queue:
         priorities: most urgent first, each with a main topic of its own; empty: there are none.
         ordering: ``key``: jobs of one key and priority run in the order of enqueueing, retries
             included; ``none``: in any; ``partition``: all of one partition and priority in a line.
+        breaker: when a worker pauses it since nearly everything fails; None: never.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Queue:
     retention_ms: int = MAIN_RETENTION_MS
     priorities: tuple[str, ...] = ()
     ordering: Ordering = "key"
+    breaker: Breaker | None = DEFAULT_BREAKER
 
     def topics(self, prefix: str) -> QueueTopics:
         """Return the names of its topics; ``prefix``: the namespace, else the app."""
@@ -80,13 +83,14 @@ class Registry:
         retention: str | float = "7d",
         priorities: Sequence[str] = (),
         ordering: Ordering = "key",
+        breaker: Breaker | None = DEFAULT_BREAKER,
     ) -> Queue:
         """Declare a queue.
 
         Raises:
             DefinitionError: a name or priority that is bad, reserved or there twice, an impossible
-                partition count, an unknown ordering, or a retry that waits longer than the job
-                itself is kept.
+                partition count, an unknown ordering, a breaker that is none, or a retry that
+                waits longer than the job itself is kept.
         """
         check_name("queue", name, RESERVED_QUEUES)
         if name in self.queues:
@@ -102,6 +106,10 @@ class Registry:
         if ordering not in get_args(Ordering):
             known = ", ".join(map(repr, get_args(Ordering)))
             raise DefinitionError(f"queue {name!r}: ordering={ordering!r}, must be one of {known}")
+        if breaker is not None and not isinstance(breaker, Breaker):
+            raise DefinitionError(
+                f"queue {name!r}: breaker={breaker!r}, must be Breaker(…), or None for none"
+            )
         retry, kept = retry or Retry(), parse_duration(retention)
         if retry.delays and retry.delays[-1] > kept:
             raise DefinitionError(
@@ -115,6 +123,7 @@ class Registry:
             round(kept * 1000),
             _check_priorities(name, priorities),
             ordering,
+            breaker,
         )
         return queue
 

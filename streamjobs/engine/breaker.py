@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from streamjobs.breaker import Breaker
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
-    """When a queue pauses itself.
+class BreakerState:
+    """Counts a queue's outcomes in batches; open means: start nothing but a probe now and then.
 
     Attributes:
-        share: of the last outcomes that have to be failures.
-        outcomes: how many of the last outcomes count.
-        within: seconds in which they must have come.
-        probe_every: seconds between single tries while it is open.
+        policy: when it opens, and how often it probes.
+        open: whether it is.
+        failures: among the last outcomes; while it is open, those that opened it.
+        total: the last outcomes.
     """
 
-    share: float = 0.9
-    outcomes: int = 200
-    within: float = 60.0
-    probe_every: float = 5.0
-
-
-class Breaker:
-    """Counts a queue's outcomes in batches; open means: start nothing but a probe now and then."""
-
-    def __init__(self, policy: BreakerPolicy) -> None:
-        self._policy = policy
+    def __init__(self, policy: Breaker) -> None:
+        self.policy = policy
         self._batches: deque[tuple[float, int, int]] = deque()
-        self._failures = self._total = 0
+        self.failures = self.total = 0
         self._next_probe = 0.0
         self.open = False
 
@@ -41,28 +32,28 @@ class Breaker:
                 self._forget()
             return
         self._batches.append((now, failures, others))
-        self._failures += failures
-        self._total += failures + others
-        policy = self._policy
+        self.failures += failures
+        self.total += failures + others
+        policy = self.policy
         while self._batches:
             at, failed, fine = self._batches[0]
-            enough = self._total - failed - fine >= policy.outcomes
+            enough = self.total - failed - fine >= policy.outcomes
             if not enough and 0 <= now - at <= policy.within:
                 break
             self._batches.popleft()
-            self._failures -= failed
-            self._total -= failed + fine
-        if self._total >= policy.outcomes and self._failures >= policy.share * self._total:
+            self.failures -= failed
+            self.total -= failed + fine
+        if self.total >= policy.outcomes and self.failures >= policy.share * self.total:
             self.open = True
             self._next_probe = now + policy.probe_every
 
     def probe(self, now: float) -> bool:
         """Whether one job may be tried now; asking uses the probe up."""
-        if now < self._next_probe and self._next_probe - now <= self._policy.probe_every:
+        if now < self._next_probe and self._next_probe - now <= self.policy.probe_every:
             return False
-        self._next_probe = now + self._policy.probe_every
+        self._next_probe = now + self.policy.probe_every
         return True
 
     def _forget(self) -> None:
         self._batches.clear()
-        self._failures = self._total = 0
+        self.failures = self.total = 0

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from streamjobs.engine.breaker import Breaker, BreakerPolicy
+from streamjobs.breaker import Breaker
+from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.decide import Decider
 from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
@@ -29,6 +30,8 @@ from streamjobs.engine.shard import Shard
 from streamjobs.engine.taking import Taking
 from streamjobs.engine.turns import Turns
 
+# Outcomes that say that the work can be done; what is rejected or released says nothing of it.
+FINE = frozenset({Outcome.SUCCEEDED, Outcome.DISCARDED})
 # Seconds that a head may run before memory is freed of its followers.
 HEAD_PATIENCE = 10.0
 
@@ -64,11 +67,12 @@ class Engine:
         breaker: when the queue pauses itself; None: never.
 
     Attributes:
+        breaker: its state; None: there is none.
         counts: outcomes since the caller last emptied it, by (job name, outcome).
     """
 
     def __init__(
-        self, ladder: Ladder, *, capacity: int = 2_000, breaker: BreakerPolicy | None = None
+        self, ladder: Ladder, *, capacity: int = 2_000, breaker: Breaker | None = None
     ) -> None:
         self._ladder, self._capacity = ladder, capacity
         self._expected = {*ladder.mains, *ladder.reads}
@@ -77,7 +81,7 @@ class Engine:
         self._shards: dict[int, Shard] = {}
         self._logs: dict[Partition, Log] = {}
         self._questions: list[int] = []
-        self._breaker = None if breaker is None else Breaker(breaker)
+        self.breaker = None if breaker is None else BreakerState(breaker)
         self._probing = False
         self._out = Outbox([[] for _ in ladder.mains])
         self._parking = Parking(ladder, self._out)
@@ -176,7 +180,7 @@ class Engine:
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
         counts, shards = self.counts, self._shards
-        failed = 0
+        failed = fine = 0
         for record in records:
             log = record.log
             if not log.live:
@@ -187,19 +191,21 @@ class Engine:
             if result is None:
                 log.watermark.complete(record.offset)
                 counts[record.job or "", Outcome.SUCCEEDED] += 1
+                fine += 1
             else:
                 outcome = self._decider.decide(record, result, shard, now)
                 if type(result) is Failed:
                     failed += 1
+                elif outcome in FINE:
+                    fine += 1
                 if result is not RELEASED:
                     counts[record.job or "", outcome] += 1
             if shard.survey:
                 self._turns.got_on(shard, record)
             if last and record.key is not None:
                 self._turns.ended(shard, record, now)
-        if self._breaker is not None and records:
-            fine = sum(1 for r in records if r.result is None) if failed else len(records)
-            self._breaker.count(failed, fine, now)
+        if self.breaker is not None and (failed or fine):
+            self.breaker.count(failed, fine, now)
 
     def tick(self, now: float) -> None:
         """Let time pass: what came due takes its place in line, and flow follows the load."""
@@ -214,7 +220,7 @@ class Engine:
                 self._turns.tick(shard, now)
             elif not shard.active:
                 self._taking.go_on(shard, now)
-        if self._breaker is not None and self._breaker.open and self._breaker.probe(now):
+        if self.breaker is not None and self.breaker.open and self.breaker.probe(now):
             self._probing = True
         if self._pressure.regulate(self._shards.values(), now):
             for shard in self._shards.values():
@@ -342,7 +348,7 @@ class Engine:
     @property
     def tripped(self) -> bool:
         """Whether the breaker is open: nearly everything failed, and the queue pauses itself."""
-        return self._breaker is not None and self._breaker.open
+        return self.breaker is not None and self.breaker.open
 
     def next_due(self) -> float | None:
         """When the next held record is due, in seconds since the epoch, or None."""

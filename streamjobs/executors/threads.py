@@ -107,6 +107,10 @@ class ThreadExecutor:
     def halt(self) -> None:
         """Begin nothing more, and give back what was not begun; running jobs go on to their end."""
         self._halted = True
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give back what was not begun."""
         while (run := self._next()) is not None:
             self._release(run)
 

@@ -64,6 +64,13 @@ class WorkerMetrics:
             registry=registry,
         )
 
+        self._breaker = Gauge(
+            "streamjobs_breaker_open",
+            "1 while the queue is paused because nearly every job failed, else 0.",
+            ["queue"],
+            registry=registry,
+        )
+
     def attempts_finished(self, queue: str, counts: Mapping[tuple[str, str], int]) -> None:
         """Add outcomes, by (job name, outcome); an empty name is a record that did not decode."""
         for (job, outcome), count in counts.items():
@@ -81,8 +88,11 @@ class WorkerMetrics:
         """Add child jobs whose parents' success is committed."""
         self._children.labels(queue).inc(count)
 
-    def state(self, queue: str, *, in_hand: int, held: int, partitions: int) -> None:
+    def state(
+        self, queue: str, *, in_hand: int, held: int, partitions: int, breaker_open: bool
+    ) -> None:
         """Set what holds now."""
         self._in_hand.labels(queue).set(in_hand)
         self._held.labels(queue).set(held)
         self._partitions.labels(queue).set(partitions)
+        self._breaker.labels(queue).set(breaker_open)

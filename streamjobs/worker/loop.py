@@ -24,7 +24,8 @@ from enum import Enum
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
-from streamjobs.engine.records import Move
+from streamjobs.engine.records import Move, Record
+from streamjobs.engine.results import Failed
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer
@@ -117,6 +118,7 @@ class QueueLoop(threading.Thread):
         self._member = True
         self._last_poll = self._next_commit = self._next_moves = self._next_log = 0.0
         self._logged: Counter[str] = Counter()
+        self._tripped, self._tripped_at = False, 0.0
 
     # -- called by others --------------------------------------------------------------------
 
@@ -180,8 +182,35 @@ class QueueLoop(threading.Thread):
             for (_, outcome), count in counts.items():
                 self.tally.outcomes[outcome] += count
             counts.clear()
+        if self.engine.tripped != self._tripped:
+            self._breaker_turned(records)
         if monotonic() >= self._next_log and (sample := self.engine.last_move) is not None:
             self._log_failures(sample)
+
+    def _breaker_turned(self, records: list[Record]) -> None:
+        """Say that the queue pauses, and take back what was not begun; or that it goes on."""
+        self._tripped = self.engine.tripped
+        if not self._tripped:
+            logger.warning(
+                "queue %s: breaker closed after %.0f s: a job succeeded, and all run again",
+                self.queue,
+                monotonic() - self._tripped_at,
+            )
+            return
+        self._tripped_at = monotonic()
+        self._executor.give_back()
+        if (breaker := self.engine.breaker) is None:
+            return
+        example = next((r for r in reversed(records) if isinstance(r.result, Failed)), None)
+        logger.error(
+            "queue %s: breaker open: %d of the last %d attempts failed%s; the queue is paused and "
+            "one job is tried every %g s; when one succeeds, all run again",
+            self.queue,
+            breaker.failures,
+            breaker.total,
+            "" if example is None else f", the last: {_told(example)}",
+            breaker.policy.probe_every,
+        )
 
     def _log_failures(self, sample: Move) -> None:
         """Tell how many jobs failed and show one of them: a line a second, not a line a job."""
@@ -249,7 +278,13 @@ class QueueLoop(threading.Thread):
         self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
         engine = self.engine
         owned = len(engine.owned)
-        self._metrics.state(self.queue, in_hand=engine.load, held=engine.held, partitions=owned)
+        self._metrics.state(
+            self.queue,
+            in_hand=engine.load,
+            held=engine.held,
+            partitions=owned,
+            breaker_open=engine.tripped,
+        )
 
     def _timeout(self, now: float) -> float:
         if self.engine.load or self._cycle.under_way:
@@ -325,6 +360,13 @@ class QueueLoop(threading.Thread):
                 self._drain_budget,
             )
         self._cycle.run(wait=True)
+
+
+def _told(record: Record) -> str:
+    """Name a failed job and its error."""
+    failure = record.result.failure if isinstance(record.result, Failed) else None
+    what = record.job or "a record that does not decode"
+    return what if failure is None else f"{what}, {failure.type}: {failure.message[:200]!r}"
 
 
 def _short(partitions: list[Partition]) -> str:

@@ -239,7 +239,9 @@ class Worker:
         source, options = self._source, self._options
         decoder = Decoder(source.app, source.registry, source.store)
         capacity = max(CAPACITY, CAPACITY_PER_THREAD * options.concurrency)
-        engine = Engine(ladder, capacity=capacity)
+        # A drain has to end: what fails goes down the ladder to its end.
+        breaker = None if options.drain else queue.breaker
+        engine = Engine(ladder, capacity=capacity, breaker=breaker)
 
         def attempt() -> Attempt:
             return Attempt(decoder, self._child, self._stop_asked)

@@ -84,10 +84,15 @@ class WorkerProcess:
 
     def metrics(self) -> dict[str, float]:
         """What ``/metrics`` says now, by name and labels; for a worker with ``--http 0``."""
-        found = eventually(lambda: re.search(r"HTTP on (127.0.0.1:\d+)", self.errors), "HTTP")
-        with urllib.request.urlopen(f"http://{found[1]}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.http("/metrics").splitlines()
         return {x.rsplit(" ", 1)[0]: float(x.rsplit(" ", 1)[1]) for x in lines if x[0] != "#"}
+
+    def http(self, path: str) -> str:
+        """What a worker with ``--http 0`` answers; an error when that is not 200."""
+        found = eventually(lambda: re.search(r"HTTP on (127.0.0.1:\d+)", self.errors), "HTTP")
+        with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def report(self) -> dict[str, Any]:
         """The closing report of a worker with one queue."""

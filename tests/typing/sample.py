@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import assert_type
 from uuid import UUID
 
-from streamjobs import App, Call, Context, Job, JobRef, Queue, Retry, Summary
+from streamjobs import App, Breaker, Call, Context, Job, JobRef, Queue, Retry, Summary
 
 app = App("shop", bootstrap_servers="localhost:9092", kafka={"linger.ms": 5})
 mail = app.queue("mail", partitions=8, retry=Retry(delays=("1s", "10s")), retention="7d")
@@ -21,7 +21,9 @@ urgent = app.queue(
     "urgent", retry=Retry(immediate=2), priorities=("high", "low"), ordering="partition"
 )
 assert_type(urgent, Queue)
-app.queue("loose", priorities=["high", "low"], ordering="none")
+app.queue("loose", priorities=["high", "low"], ordering="none", breaker=None)
+app.queue("careful", breaker=Breaker(share=0.5, outcomes=50, within="30s", probe_every=2))
+app.queue("careless", breaker=False)  # error
 
 
 @app.job(queue="mail", key="customer_id", name="send")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2] / "streamjobs"
 # Each layer may import what stands above it, and its own; "streamjobs" is the facade of __init__.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "ingest", "failpoints"),
-    ("job", "retry", "topics", "context", "settings", "headers"),
+    ("job", "retry", "breaker", "topics", "context", "settings", "headers"),
     ("registry", "keys"),
     ("codec",),
     ("observe",),
@@ -39,12 +39,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # What decides everything reads no clock, no file and no network.
 PURE = {
-    "engine": {"errors", "clock", "job", "retry", "topics", "registry", "headers"},
+    "engine": {"errors", "clock", "job", "retry", "breaker", "topics", "registry", "headers"},
     "executors": {
         "errors",
         "clock",
         "job",
         "retry",
+        "breaker",
         "topics",
         "registry",
         "headers",

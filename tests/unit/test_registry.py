@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streamjobs.breaker import Breaker
 from streamjobs.errors import DefinitionError
 from streamjobs.registry import Registry
 from streamjobs.retry import Retry
@@ -49,6 +50,7 @@ def test_a_queue_is_what_was_said(registry: Registry) -> None:
         ({"priorities": 3}, r"priorities=3, must be a tuple"),
         ({"ordering": "keys"}, r"ordering='keys', must be one of 'key', 'none', 'partition'"),
         ({"ordering": None}, r"ordering=None"),
+        ({"breaker": True}, r"queue 'mail': breaker=True, must be Breaker\(…\), or None"),
     ],
 )
 def test_what_cannot_be_is_named_and_leaves_nothing_behind(
@@ -65,6 +67,32 @@ def test_immediate_tries_are_0_to_100(immediate: Any) -> None:
         Retry(immediate=immediate)
     assert [Retry(immediate=n).immediate for n in (0, 100)] == [0, 100]
     assert Retry(immediate=1) != Retry()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"share": share} for share in (0, -0.1, 1.01, True, "0.9", None, float("nan"))),
+        *({"outcomes": outcomes} for outcomes in (0, -1, 1_000_001, 2.0, True, None)),
+        *({"within": within} for within in (0, "0s", "soon", None, True, -1, float("inf"))),
+        *({"probe_every": every} for every in (0, "0s", "soon", None, True, "1")),
+    ],
+)
+def test_a_breaker_says_which_of_its_values_cannot_be(options: dict[str, Any]) -> None:
+    ((name, _),) = options.items()
+    with pytest.raises(DefinitionError, match=f"breaker {name}="):
+        Breaker(**options)
+
+
+def test_a_queue_has_a_breaker_unless_told(registry: Registry) -> None:
+    own = Breaker(share=1, outcomes=5, within=3, probe_every="250ms")
+    queues = [registry.add_queue("a"), registry.add_queue("b", breaker=own)]
+    queues.append(registry.add_queue("c", breaker=None))
+
+    assert [queue.breaker for queue in queues] == [Breaker(), own, None]
+    assert (own.share, own.outcomes, own.within, own.probe_every) == (1.0, 5, 3.0, 0.25)
+    usual = Breaker()
+    assert (usual.share, usual.outcomes, usual.within, usual.probe_every) == (0.9, 200, 60.0, 5.0)
 
 
 def test_each_priority_has_a_main_topic_and_they_share_the_rest(registry: Registry) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from unit.engine.drive import LONG, MAIN, SHORT, TOPICS, Driver, own
 
-from streamjobs.engine.breaker import BreakerPolicy
+from streamjobs.breaker import Breaker
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 
@@ -17,7 +17,7 @@ def make_driver() -> Callable[..., Driver]:
         *,
         capacity: int = 100,
         writes: tuple[float, ...] = (1.0, 10.0),
-        breaker: BreakerPolicy | None = None,
+        breaker: Breaker | None = None,
         **more: Any,
     ) -> Driver:
         ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, writes, {MAIN: "T"}, **more)

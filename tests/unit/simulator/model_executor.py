@@ -79,6 +79,9 @@ class Executor:
     def halt(self) -> None:
         """Begin nothing more, and give back what was not begun."""
         self.halted = True
+        self.give_back()
+
+    def give_back(self) -> None:
         for ready in self._ready.values():
             while ready:
                 self._release(ready.popleft())

@@ -123,7 +123,10 @@ class Worker(Committing):
         self.executor.advance(self.world.now)
         if records := self.executor.collect():
             self._tell_time()
+            before = self.engine.tripped
             self.engine.finished(records, self.told)
+            if self.engine.tripped and not before:
+                self.executor.give_back()
 
     def _tell_consumer(self) -> None:
         flow, logs, consumer = self.engine.take_flow(), self.world.logs, self.consumer

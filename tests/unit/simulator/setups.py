@@ -8,6 +8,7 @@ from typing import Any
 
 from unit.simulator.parts import Parts
 
+from streamjobs.breaker import Breaker
 from streamjobs.topics import QueueTopics
 
 TOPICS = QueueTopics("shop", "mail")
@@ -185,5 +186,5 @@ def make_engine(parts: Parts, setup: Setup) -> Any:
         setup.immediate,
         parts.ladder.Ordering(setup.ordering),
     )
-    breaker = parts.engine.BreakerPolicy(0.9, 20, 60.0, 2.0) if setup.breaker else None
+    breaker = Breaker(outcomes=20, probe_every=2) if setup.breaker else None
     return parts.engine.Engine(ladder, capacity=setup.capacity, breaker=breaker)
