@@ -109,6 +109,14 @@ class GroupConsumer:
                     self._event(message, error, polled)
         return polled
 
+    def topics(self) -> set[str] | None:
+        """Ask which topics the broker has; None when it does not answer in time."""
+        try:
+            return set(self._ends.list_topics(timeout=STABLE_TIMEOUT).topics)
+        except KafkaException as error:
+            logger.info("group %s: no list of topics yet: %s", self._group, error.args[0].str())
+            return None
+
     def where_it_stands(
         self, partitions: Collection[Partition], tiers: Collection[str]
     ) -> tuple[dict[str, int | None], dict[str, int]] | None:

@@ -75,16 +75,31 @@ class Tally:
         return 0.0 if self.first is None or self.last is None else self.last - self.first
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a loop works with for as long as the queue's ladder stays what it is.
+
+    Attributes:
+        engine: fresh, for this loop alone.
+        tiers: the retry topics that are subscribed.
+        join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
+        make_cycle: makes the commit cycle for that consumer.
+    """
+
+    engine: Engine
+    tiers: frozenset[str]
+    join_group: Callable[[QueueLoop], GroupConsumer]
+    make_cycle: Callable[[GroupConsumer], CommitCycle]
+
+
 class QueueLoop(threading.Thread):
     """Runs one queue until it is stopped.
 
     Args:
         queue: its name.
-        engine: fresh, for this loop alone.
-        join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
-        make_cycle: makes the commit cycle for that consumer.
+        parts: to begin with.
+        renew: is told what topics there are, and returns new parts when the ladder has grown.
         executor: runs the attempts.
-        tiers: the retry topics among those that are subscribed.
         drain_budget: seconds that running jobs have to end when partitions are taken away or the
             loop is stopped.
     """
@@ -92,21 +107,18 @@ class QueueLoop(threading.Thread):
     def __init__(
         self,
         queue: str,
-        engine: Engine,
-        join_group: Callable[[QueueLoop], GroupConsumer],
-        make_cycle: Callable[[GroupConsumer], CommitCycle],
+        parts: Parts,
+        renew: Callable[[Collection[str]], Parts | None],
         executor: ThreadExecutor,
         *,
-        tiers: Collection[str],
         metrics: WorkerMetrics,
         drain_budget: float,
         on_end: Callable[[], None],
     ) -> None:
         super().__init__(name=f"streamjobs-{queue}", daemon=True)
-        self.queue, self.engine, self._executor = queue, engine, executor
-        self._join_group, self._make_cycle = join_group, make_cycle
+        self.queue, self._parts, self._renew, self._executor = queue, parts, renew, executor
+        self.engine = parts.engine
         self._metrics, self._drain_budget, self._on_end = metrics, drain_budget, on_end
-        self._tiers = frozenset(tiers)
         self._stop_asked = threading.Event()
         self.state = State.JOINING
         self.error: BaseException | None = None
@@ -131,10 +143,8 @@ class QueueLoop(threading.Thread):
     def run(self) -> None:
         """Turn until stopped; an error ends the loop and is kept in ``error``."""
         try:
-            self._consumer = self._join_group(self)
-            self._cycle = self._make_cycle(self._consumer)
+            self._join()
             try:
-                self.last_turn = monotonic()
                 while not self._stop_asked.is_set():
                     self._turn()
                 self.state = State.DRAINING
@@ -148,6 +158,22 @@ class QueueLoop(threading.Thread):
             self.state = State.STOPPED
             self._executor.stop()
             self._on_end()
+
+    def _join(self) -> None:
+        self._consumer = self._parts.join_group(self)
+        self._cycle = self._parts.make_cycle(self._consumer)
+        self.last_turn = monotonic()
+
+    def _rejoin(self, parts: Parts) -> None:
+        """Begin anew with a ladder that has grown: an older job may lie in its new tier.
+
+        Another release can have moved it there while a shard was its; a consumer that does not
+        read that tier would start the job's followers before it.
+        """
+        logger.info("queue %s: joins again, to read %s", self.queue, _new(parts, self._parts))
+        self._consumer.close()  # which drains, as ``revoked``
+        self._parts, self.engine, self._questions = parts, parts.engine, []
+        self._join()
 
     def _turn(self) -> None:
         now = monotonic()
@@ -237,10 +263,16 @@ class QueueLoop(threading.Thread):
         self._questions += self.engine.take_questions()
         if not self._questions or now < self._next_question:
             return
+        self._next_question = now + QUESTION_RETRY
+        if (topics := self._consumer.topics()) is None:
+            return
+        if (parts := self._renew(topics)) is not None:
+            self._rejoin(parts)
+            return
         left: list[int] = []
         for number in self._questions:
             mine = [pair for pair in self.engine.owned if pair[1] == number]
-            answer = self._consumer.where_it_stands(mine, self._tiers) if mine else None
+            answer = self._consumer.where_it_stands(mine, self._parts.tiers) if mine else None
             if answer is None:
                 left += [number] if mine else []
                 continue
@@ -367,6 +399,10 @@ def _told(record: Record) -> str:
     failure = record.result.failure if isinstance(record.result, Failed) else None
     what = record.job or "a record that does not decode"
     return what if failure is None else f"{what}, {failure.type}: {failure.message[:200]!r}"
+
+
+def _new(parts: Parts, before: Parts) -> str:
+    return ", ".join(sorted(parts.tiers - before.tiers))
 
 
 def _short(partitions: list[Partition]) -> str:

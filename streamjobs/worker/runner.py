@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ from streamjobs.topics import TopicSpec
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
-from streamjobs.worker.loop import QueueLoop, State
+from streamjobs.worker.loop import Parts, QueueLoop, State
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -238,16 +238,42 @@ class Worker:
     def _make_loop(self, queue: Queue, ladder: Ladder) -> QueueLoop:
         source, options = self._source, self._options
         decoder = Decoder(source.app, source.registry, source.store)
-        capacity = max(CAPACITY, CAPACITY_PER_THREAD * options.concurrency)
-        # A drain has to end: what fails goes down the ladder to its end.
-        breaker = None if options.drain else queue.breaker
-        engine = Engine(ladder, capacity=capacity, breaker=breaker)
+        parts = self._parts(queue, ladder)
+        known = set(parts.tiers)
 
         def attempt() -> Attempt:
             return Attempt(decoder, self._child, self._stop_asked)
 
+        def renew(topics: Collection[str]) -> Parts | None:
+            if known.issuperset(ladder.topics.tiers_among(topics)):
+                return None
+            with Admin(source.settings) as admin:
+                grown = self._parts(queue, self._check(admin, queue))
+            known.update(grown.tiers)
+            return grown
+
+        threads = ThreadExecutor(
+            attempt, options.concurrency, f"streamjobs-{queue.name}", ranks=len(ladder.mains)
+        )
+        return QueueLoop(
+            queue.name,
+            parts,
+            renew,
+            threads,
+            metrics=self._metrics,
+            drain_budget=options.drain_budget,
+            on_end=self._ended.set,
+        )
+
+    def _parts(self, queue: Queue, ladder: Ladder) -> Parts:
+        """What a queue's loop works with as long as the ladder is this one."""
+        source, topics = self._source, ladder.topics
+        capacity = max(CAPACITY, CAPACITY_PER_THREAD * self._options.concurrency)
+        # A drain has to end: what fails goes down the ladder to its end.
+        breaker = None if self._options.drain else queue.breaker
+        engine = Engine(ladder, capacity=capacity, breaker=breaker)
+
         def join_group(loop: QueueLoop) -> GroupConsumer:
-            topics = ladder.topics
             return GroupConsumer(
                 source.settings,
                 topics.group,
@@ -261,7 +287,7 @@ class Worker:
         def make_producer() -> TransactionalProducer | IdempotentProducer:
             if source.settings.delivery == "idempotent":
                 return IdempotentProducer(source.settings)
-            return TransactionalProducer(source.settings, ladder.topics.group)
+            return TransactionalProducer(source.settings, topics.group)
 
         def make_cycle(consumer: GroupConsumer) -> CommitCycle:
             return CommitCycle(
@@ -273,22 +299,7 @@ class Worker:
                 metrics=self._metrics,
             )
 
-        return QueueLoop(
-            queue.name,
-            engine,
-            join_group,
-            make_cycle,
-            ThreadExecutor(
-                attempt,
-                options.concurrency,
-                f"streamjobs-{queue.name}",
-                ranks=len(ladder.mains),
-            ),
-            tiers=ladder.reads,
-            metrics=self._metrics,
-            drain_budget=options.drain_budget,
-            on_end=self._ended.set,
-        )
+        return Parts(engine, frozenset(ladder.reads), join_group, make_cycle)
 
     def _child(self, call: Any) -> Onward:
         outgoing = self._source.outgoing(call)

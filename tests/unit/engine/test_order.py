@@ -36,8 +36,13 @@ class Tiers:
         self.ends = {SHORT: 0, LONG: 0, DLQ: 0}
         self.moves: list[tuple[str, int, str]] = []
 
-    def commit(self, now: float, *, read: bool = True) -> list[FakeMessage]:
-        """Commit a cycle and read back what it moved; returns the records."""
+    def commit(
+        self, now: float, *, read: bool = True, stamp: float | None = None
+    ) -> list[FakeMessage]:
+        """Commit a cycle and read back what it moved; returns the records.
+
+        ``stamp`` is the broker's clock where it is not the host's.
+        """
         cycle = self.driver.engine.cycle()
         if cycle is None:
             return []
@@ -52,7 +57,7 @@ class Tiers:
             offset = self.ends[move.topic]
             self.ends[move.topic] += 1
             key = move.record.key
-            records.append(FakeMessage(move.topic, offset, key, at=now, headers_=headers))
+            records.append(FakeMessage(move.topic, offset, key, at=stamp or now, headers_=headers))
         for record in records if read else []:
             if record.topic_ != DLQ:
                 self.driver.receive(record, now=now)
@@ -232,6 +237,40 @@ def test_an_origin_of_an_older_topic_comes_first(driver: Driver) -> None:
     driver.tick(101.0)
 
     assert driver.started == [(MAIN, 0), (SHORT, 5)]
+
+
+def test_a_clock_that_jumps_back_an_hour_delays_but_neither_reorders_nor_loses(
+    driver: Driver,
+) -> None:
+    # Given A in the short tier, B in memory behind it, and D of another key in the long tier
+    tiers = Tiers(driver)
+    driver.main(0, 1)
+    driver.main(2, key=b"other")
+    driver.finish(0, FAILED)
+    driver.finish(2, TO_LONG)
+    tiers.commit(5_000.0)
+
+    # When the host's clock jumps back an hour, and C arrives, and a fresh key
+    driver.tick(1_400.0)
+    driver.main(3)
+    driver.main(4, key=b"fresh")
+    tiers.commit(1_400.0, stamp=5_000.0)
+
+    # Then fresh keys run, and nothing that waits is early
+    assert places(driver) == [0, 2, 4]
+    driver.finish(4)
+    driver.tick(5_000.9)
+    assert places(driver) == [0, 2, 4]
+
+    # And when its time has come all of it runs, each key in order, each job once
+    driver.tick(5_001.0)
+    driver.finish_all()
+    assert places(driver) == [0, 2, 4, 0, 1, 3]
+    driver.tick(5_010.0)
+    driver.finish_all()
+    assert places(driver) == [0, 2, 4, 0, 1, 3, 2]
+    driver.commit()
+    assert (driver.engine.load, driver.engine.held, driver.engine.waiting) == (0, 0, 0)
 
 
 def parked(count: int) -> list[FakeMessage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -21,8 +21,9 @@ from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import Polled
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import loop as loop_module
-from streamjobs.worker.loop import QueueLoop, State
+from streamjobs.worker.loop import Parts, QueueLoop, State
 
+NEWEST = TOPICS.tier(5)
 SHARD: list[Partition] = [(t, 0) for t in (MAIN, SHORT, LONG)]
 Step = Callable[[QueueLoop], Polled | None]
 
@@ -37,6 +38,7 @@ class Script:
     diary: list[Any] = field(default_factory=list)
     succeeds: list[bool] = field(default_factory=list)
     confirms: list[bool] = field(default_factory=list)
+    there: list[set[str] | None] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     under_way: bool = False
@@ -49,11 +51,9 @@ class Script:
         stand: Any = self
         self.loop = QueueLoop(
             "mail",
-            self.engine,
-            lambda _: stand,
-            lambda _: stand,
+            Parts(self.engine, frozenset({SHORT, LONG}), lambda _: stand, lambda _: stand),
+            self.renew,
             ThreadExecutor(lambda: self.attempt, 2, "test"),
-            tiers=(SHORT, LONG),
             metrics=WorkerMetrics(CollectorRegistry()),
             drain_budget=self.budget,
             on_end=lambda: self.diary.append("ended"),
@@ -76,6 +76,19 @@ class Script:
 
     def close(self) -> None:
         self.diary.append("closed")
+
+    def topics(self) -> set[str] | None:
+        return self.there.pop(0) if self.there else {MAIN, SHORT, LONG}
+
+    def renew(self, topics: Collection[str]) -> Parts | None:
+        if topics == {MAIN, SHORT, LONG}:
+            return None
+        self.diary.append("renewed")
+        reads = {SHORT: 1.0, NEWEST: 5.0, LONG: 10.0}
+        ladder = Ladder(TOPICS, (MAIN,), reads, (1.0, 10.0))
+        self.engine = Engine(ladder, capacity=self.capacity)
+        stand: Any = self
+        return Parts(self.engine, frozenset(reads), lambda _: stand, lambda _: stand)
 
     def where_it_stands(self, partitions: list[Partition], tiers: frozenset[str]) -> Any:
         return (dict(self.stands) if self.stands else {}), dict.fromkeys(tiers, 0)
@@ -300,6 +313,27 @@ def test_of_what_was_lost_nothing_is_committed(make: Callable[..., Script]) -> N
 
     assert script.committed in (None, 0)
     assert script.loop.tally.outcomes == {}
+
+
+def test_when_the_ladder_has_grown_it_joins_again_before_anything_starts(
+    make: Callable[..., Script],
+) -> None:
+    # Given a broker that does not answer at first, and then has a tier more
+    script = make(there=[None, {MAIN, SHORT, NEWEST, LONG}])
+
+    def grown(loop: QueueLoop) -> None:
+        assert not script.running.is_set()
+        loop.assigned([*SHARD, (NEWEST, 0)])
+
+    # When a shard is to be taken, with a job in main
+    script.steps = [assigned, script.brings(0), script.until(lambda: "closed" in script.diary)]
+    script.steps += [grown, script.brings(0), script.until(lambda: script.committed == 1)]
+    script.loop.run()
+
+    # Then the group is left, joined with the new tier, and the job runs once
+    assert script.diary[:2] == ["renewed", "closed"]
+    assert script.loop.tally.outcomes == {"succeeded": 1}
+    assert script.loop.error is None
 
 
 def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Script]) -> None:
