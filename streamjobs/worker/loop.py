@@ -18,7 +18,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from streamjobs.clock import monotonic, wall
@@ -31,6 +31,7 @@ from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle
+from streamjobs.worker.tally import Tally
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -59,20 +60,6 @@ class State(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
-
-
-@dataclass
-class Tally:
-    """What a loop has done so far, for the closing report."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    first: float | None = None
-    last: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """From the first record received to the last outcome."""
-        return 0.0 if self.first is None or self.last is None else self.last - self.first
 
 
 @dataclass(frozen=True)
@@ -170,7 +157,8 @@ class QueueLoop(threading.Thread):
         Another release can have moved it there while a shard was its; a consumer that does not
         read that tier would start the job's followers before it.
         """
-        logger.info("queue %s: joins again, to read %s", self.queue, _new(parts, self._parts))
+        new = ", ".join(sorted(parts.tiers - self._parts.tiers))
+        logger.info("queue %s: joins again, to read %s", self.queue, new)
         self._consumer.close()  # which drains, as ``revoked``
         self._parts, self.engine, self._questions = parts, parts.engine, []
         self._join()
@@ -399,10 +387,6 @@ def _told(record: Record) -> str:
     failure = record.result.failure if isinstance(record.result, Failed) else None
     what = record.job or "a record that does not decode"
     return what if failure is None else f"{what}, {failure.type}: {failure.message[:200]!r}"
-
-
-def _new(parts: Parts, before: Parts) -> str:
-    return ", ".join(sorted(parts.tiers - before.tiers))
 
 
 def _short(partitions: list[Partition]) -> str:

@@ -8,7 +8,9 @@ from integration.scene import MakeScene, Scene, eventually
 # A predecessor due within two seconds is waited for in memory: only behind the longest tier are
 # followers moved.
 SOURCE = """
-app.queue("mail", partitions=4, retry=Retry(delays=("250ms", "500ms", "2500ms")))
+app.queue(
+    "mail", partitions=4, retry=Retry(delays=("250ms", "500ms", "2500ms")), breaker=None
+)
 
 @app.job(queue="mail", key="customer")
 def send(ctx: Context, customer: str, plan: str = "") -> None:

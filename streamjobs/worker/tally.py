@@ -1,0 +1,20 @@
+"""What a loop has done so far, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Tally:
+    """What a loop has done so far, for the closing report."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    first: float | None = None
+    last: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """From the first record received to the last outcome."""
+        return 0.0 if self.first is None or self.last is None else self.last - self.first
