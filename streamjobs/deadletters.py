@@ -6,7 +6,7 @@ Everything in a record may be hostile: what cannot be read is None, and reading 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -17,17 +17,18 @@ from streamjobs.headers import (
     ERROR_TRACE,
     ERROR_TYPE,
     FAILED_AT,
+    JOB_ID,
     MAX_COUNT,
     ORIGIN,
     REASON,
     first_values,
     read_origin,
 )
-from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.reader import Record, read
+from streamjobs.marks import survey
 from streamjobs.settings import Settings
+from streamjobs.topics import QueueTopics
 
-JOB_ID = "sj-id"
 # The end of year 9999: what no datetime can hold is no time of a failure.
 _MAX_EPOCH_MS = 253_402_300_799_999
 
@@ -75,6 +76,7 @@ class DeadLetter:
         origin: ``TOPICID:PARTITION:OFFSET`` of the job in its main topic.
         partition: of the DLQ.
         offset: in the DLQ.
+        taken: whether it was put back.
     """
 
     id: str | None
@@ -92,6 +94,7 @@ class DeadLetter:
     origin: str | None
     partition: int
     offset: int
+    taken: bool = False
 
     @property
     def place(self) -> str:
@@ -104,24 +107,29 @@ class DeadLetter:
         return named and (not reasons or self.reason in reasons)
 
 
-def read_dead_letters(settings: Settings, topic: str, describer: Describer) -> Iterator[DeadLetter]:
+def read_dead_letters(
+    settings: Settings, topics: QueueTopics, describer: Describer
+) -> Iterator[DeadLetter]:
     """Yield every dead letter there was when the reading began, partition by partition in order.
+
+    Those that were put back since are among them, and say so (``taken``). Memory is bounded: beside
+    what the reader holds, a bit for each offset of the DLQ.
 
     Args:
         settings: of the process.
-        topic: the DLQ.
+        topics: of the queue.
         describer: decodes values.
 
     Raises:
-        TopicsError: there is no such topic.
+        TopicsError: there is no DLQ.
+        BrokerUnavailable: the DLQ could not be read to its end.
         SchemaUnavailable: the schemas cannot be had, so nothing can be told about the values.
     """
-    with Admin(settings) as admin:
-        info = admin.topics([topic]).get(topic)
-        partitions = range(info.partitions) if info else [0]
-        logs = admin.watermarks([(topic, p) for p in partitions])
-    for record in read(settings, {p: (log.start, log.end) for p, log in logs.items()}):
-        yield dead_letter(record, describer)
+    log = survey(settings, topics)
+    for record in read(settings, log.ranges, whole=True):
+        letter = dead_letter(record, describer)
+        taken = (record.partition, record.offset) in log.taken
+        yield replace(letter, taken=True) if taken else letter
 
 
 def dead_letter(record: Record, describer: Describer) -> DeadLetter:

@@ -21,6 +21,10 @@ ERROR_MESSAGE = "sj-error-message"
 ERROR_TRACE = "sj-error-trace"
 FAILED_AT = "sj-failed-at"
 WORKER = "sj-worker"
+# What a job is, not what became of it: these are read on main topics too.
+JOB_ID = "sj-id"
+REPLAY_OF = "sj-replay-of"
+REQUEUED_FROM = "sj-requeued-from"
 
 # A forged count must not overflow what adds to it: no job makes a million attempts.
 MAX_COUNT = 1_000_000
@@ -161,6 +165,21 @@ def write_move(
             (ERROR_TRACE, failure.trace.encode("utf-8", "replace")),
         ]
     return headers
+
+
+def write_requeue(headers: Headers, dead: Origin) -> list[tuple[str, bytes | None]]:
+    """The headers of a dead letter that is put back into main: as if it were new.
+
+    Attempts, origin and errors stay behind. A replay keeps its id, which the value does not tell.
+
+    Args:
+        headers: of the dead letter.
+        dead: its place in the DLQ.
+    """
+    kept = first_values(headers)
+    ours: list[tuple[str, bytes | None]] = [(REQUEUED_FROM, str(dead).encode())]
+    ours += [(name, kept[name]) for name in (JOB_ID, REPLAY_OF) if name in kept]
+    return [*ours, *foreign(headers)]
 
 
 def foreign(headers: Headers | None) -> Iterable[tuple[str, bytes | None]]:

@@ -57,7 +57,7 @@ class Queue:
         return QueueTopics(prefix, self.name, self.priorities)
 
     def specs(self, prefix: str) -> list[TopicSpec]:
-        """Say how each of its topics has to be, main topics first, DLQ last."""
+        """Say how each of its topics has to be, main topics first, DLQ and marks last."""
         return queue_specs(
             self.topics(prefix),
             partitions=self.partitions,

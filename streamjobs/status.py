@@ -11,6 +11,7 @@ from streamjobs.clock import format_duration
 from streamjobs.errors import TopicsError
 from streamjobs.kafka.admin import Admin, Partition, Watermarks
 from streamjobs.kafka.reader import read
+from streamjobs.marks import survey
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
 
@@ -28,7 +29,7 @@ class QueueStatus:
         running: None: only the workers know, and they do not report it.
         retrying: jobs in each retry tier by its delay (``"10s"``), shortest first.
         parked_keys: different keys among the retrying.
-        dead: records in the DLQ.
+        dead: records in the DLQ that were not put back.
         members: members of the queue's group; None: the broker cannot say.
     """
 
@@ -63,7 +64,7 @@ def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
                 f"queue {topics.queue!r} has no topic {' and no '.join(missing)}: "
                 "'streamjobs topics apply' creates it"
             )
-        wanted = [*topics.mains, *tiers, topics.dlq]
+        wanted = [*topics.mains, *tiers]
         places = [(name, p) for name in wanted for p in range(infos[name].partitions)]
         logs = admin.watermarks(places)
         committed = admin.committed(topics.group, places)
@@ -78,7 +79,7 @@ def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
         running=None,
         retrying={format_duration(delay): retrying[name] for name, delay in tiers.items()},
         parked_keys=keys,
-        dead=_count(settings, [(p, log) for p, log in logs.items() if p[0] == topics.dlq]),
+        dead=_count_dead(settings, topics),
         members=members,
         waiting_by_priority=dict(zip(topics.priorities, waiting.values(), strict=False)),
     )
@@ -108,6 +109,7 @@ def _count_tiers(
     return counts, len(keys)
 
 
-def _count(settings: Settings, logs: Iterable[tuple[Partition, Watermarks]]) -> int:
-    ranges = {place: (log.start, log.end) for place, log in logs}
-    return sum(1 for _ in read(settings, ranges))
+def _count_dead(settings: Settings, topics: QueueTopics) -> int:
+    log = survey(settings, topics, whole=False)
+    records = read(settings, log.ranges)
+    return sum((record.partition, record.offset) not in log.taken for record in records)

@@ -120,6 +120,16 @@ class QueueTopics:
         """Where dead letters are kept."""
         return f"{self.prefix}.{self.queue}.dlq"
 
+    @property
+    def marks(self) -> str:
+        """Where it is noted which dead letters were taken."""
+        return f"{self.prefix}.{self.queue}.marks"
+
+    @property
+    def requeue_id(self) -> str:
+        """The transactional id of whoever takes dead letters: a second one fences the first."""
+        return f"{self.prefix}.{self.queue}.requeue"
+
     def tier(self, delay: float) -> str:
         """The retry tier that waits ``delay`` seconds."""
         return f"{self.prefix}.{self.queue}.retry.{format_duration(delay)}"
@@ -181,12 +191,13 @@ def queue_specs(
     delays: Iterable[float],
     retention_ms: int = MAIN_RETENTION_MS,
 ) -> list[TopicSpec]:
-    """Say how every topic of a queue has to be, main topics first, DLQ last."""
+    """Say how every topic of a queue has to be, main topics first, DLQ and marks last."""
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
     mains = [TopicSpec(main, partitions, dict(kept), topics) for main in topics.mains]
     tiers = [tier_spec(topics, delay, partitions) for delay in delays]
     dlq = TopicSpec(topics.dlq, partitions, _onward(DLQ_RETENTION_MS), topics)
-    return [*mains, *tiers, dlq]
+    marks = TopicSpec(topics.marks, partitions, {"cleanup.policy": "compact"}, topics)
+    return [*mains, *tiers, dlq, marks]
 
 
 def tier_spec(topics: QueueTopics, delay: float, partitions: int) -> TopicSpec:

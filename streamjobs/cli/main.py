@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topics": ("streamjobs.cli.topics:topics", "Compare, create and list the app's topics."),
     "worker": ("streamjobs.cli.worker:worker", "Run the jobs of queues."),
     "enqueue": ("streamjobs.cli.enqueue:enqueue", "Enqueue one job, or a file of them."),
-    "dlq": ("streamjobs.cli.dlq:dlq", "List and show dead letters."),
+    "dlq": ("streamjobs.cli.dlq:dlq", "List, show and put back dead letters."),
     "status": ("streamjobs.cli.status:status", "Show what waits, retries and is dead."),
     "schemas": ("streamjobs.cli.schemas:schemas", "Export the schemas of the app's jobs."),
 }

@@ -159,6 +159,5 @@ def _dead_rows(flights: list[Flight]) -> Counter[int]:
     """Count the dead letters of each flight; row 0: of something else."""
     rows = {job_id(flight.row): flight.row for flight in flights}
     decoder = Decoder(app.name, app.registry, app.store)
-    topic = QueueTopics(app.prefix, QUEUE).dlq
-    letters = read_dead_letters(app.settings, topic, decoder)
+    letters = read_dead_letters(app.settings, QueueTopics(app.prefix, QUEUE), decoder)
     return Counter(rows.get(letter.id or "", 0) for letter in letters)

@@ -116,10 +116,11 @@ class TransactionalProducer(_Producing):
     Args:
         settings: of the process.
         prefix: of the transactional id; the rest is random, so that nobody is fenced by chance.
+        fixed: the whole id, where fencing is the point.
     """
 
-    def __init__(self, settings: Settings, prefix: str) -> None:
-        self.transactional_id = f"{prefix}.{secrets.token_hex(8)}"
+    def __init__(self, settings: Settings, prefix: str = "", *, fixed: str | None = None) -> None:
+        self.transactional_id = fixed or f"{prefix}.{secrets.token_hex(8)}"
         super().__init__(
             settings,
             transactional_id=self.transactional_id,

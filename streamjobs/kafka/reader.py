@@ -50,7 +50,7 @@ class Record:
     headers: Headers
 
 
-def read(settings: Settings, ranges: Ranges) -> Iterator[Record]:
+def read(settings: Settings, ranges: Ranges, *, whole: bool = False) -> Iterator[Record]:
     """Yield the committed records of several partitions, each partition's in order.
 
     Records of a transaction that is open still, and what stands behind them, are left out after a
@@ -59,6 +59,8 @@ def read(settings: Settings, ranges: Ranges) -> Iterator[Record]:
     Args:
         settings: of the process.
         ranges: partition to (first offset, offset to stop before).
+        whole: leave nothing out: wait until open transactions have ended. The broker ends those of
+            dead workers after 15 to 25 s.
 
     Raises:
         BrokerUnavailable: nothing came for 30 s while there was something to come.
@@ -77,14 +79,16 @@ def read(settings: Settings, ranges: Ranges) -> Iterator[Record]:
     )
     try:
         consumer.assign([TopicPartition(t, p, ranges[t, p][0]) for t, p in left])
-        yield from _until_done(consumer, left, settings)
+        yield from _until_done(consumer, left, settings, whole=whole)
     except KafkaException as error:
         raise translate(error, "reading topics", settings) from error
     finally:
         consumer.close()
 
 
-def _until_done(consumer: Consumer, left: dict[Place, int], settings: Settings) -> Iterator[Record]:
+def _until_done(
+    consumer: Consumer, left: dict[Place, int], settings: Settings, *, whole: bool
+) -> Iterator[Record]:
     heard = monotonic()
     seen_to: dict[Place, int] = {}
     while left:
@@ -92,13 +96,25 @@ def _until_done(consumer: Consumer, left: dict[Place, int], settings: Settings) 
         silence = monotonic() - heard
         if messages:
             heard = monotonic()
-        elif silence > _PATIENCE and left.keys() <= seen_to.keys():
+        elif not whole and silence > _PATIENCE and left.keys() <= seen_to.keys():
             return
         elif silence > _SILENCE:
-            where = hide_userinfo(settings.bootstrap_servers)
-            raise BrokerUnavailable(f"reading topics: Kafka at {where} fell silent")
+            raise _silent(left, seen_to, settings)
         for message in messages:
             yield from _take(message, left, seen_to)
+
+
+def _silent(
+    left: dict[Place, int], seen_to: dict[Place, int], settings: Settings
+) -> BrokerUnavailable:
+    where = hide_userinfo(settings.bootstrap_servers)
+    if not left.keys() <= seen_to.keys():
+        return BrokerUnavailable(f"reading topics: Kafka at {where} fell silent")
+    held = ", ".join(f"{topic}[{p}] at {seen_to[topic, p]}" for topic, p in sorted(left)[:5])
+    return BrokerUnavailable(
+        f"reading topics: an open transaction holds {held} for over {_SILENCE:g} s: try again, "
+        f"or look for it with kafka-transactions.sh --bootstrap-server {where} list"
+    )
 
 
 def _consume(consumer: Consumer) -> list[Message]:

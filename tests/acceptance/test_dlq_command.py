@@ -98,6 +98,50 @@ def test_what_is_not_there_exits_1(shop: Any) -> None:
     assert "it has: mail, slow" in shop.run("dlq", "list", "-q", "male", expect=2).err
 
 
+def test_dead_letters_are_put_back_once(shop: Any) -> None:
+    # given two that were rejected, and one that is no job
+    dead = '{"customer": 2, "template": "dead"}'
+    ids = [
+        shop.run("enqueue", "send_mail", "--args", dead, "--json").value()["id"] for _ in range(2)
+    ]
+    produce(shop, "mail", b"not a job", partition=1)
+    shop.run("worker", "-q", "mail", "--drain")
+    (broken,) = shop.run("dlq", "list", "-q", "mail", "--reason", "invalid", "--json").lines()
+    place = f"{broken['partition']}:{broken['offset']}"
+    # when one is put back by its id, and the other one's id is wrong
+    done = shop.run("dlq", "requeue", "-q", "mail", "--id", ids[0], "--id", "nope", expect=3)
+    # then it says what came of each
+    assert f"{ids[0]} put back into {shop.name}.mail[" in done.out
+    assert "1 dead letters of queue mail put back" in done.out
+    assert "Error: there is no dead letter nope: 'streamjobs dlq list' has" in done.err
+    # and lists show it no more, unless they are asked to
+    left = shop.run("dlq", "list", "-q", "mail", "--json").lines()
+    assert sorted(line["reason"] for line in left) == ["invalid", "rejected"]
+    assert ids[0] not in {line["id"] for line in left}
+    every = shop.run("dlq", "list", "-q", "mail", "--all", "--json").lines()
+    assert [line["id"] for line in every if line.get("requeued")] == [ids[0]]
+    assert len(every) == 3
+    show = ("dlq", "show", "-q", "mail", "--id", ids[0])
+    assert f"{ids[0]} was put back already: --all shows it" in shop.run(*show, expect=1).err
+    assert "no such" in shop.run(*show, "--all").out
+    status = shop.run("status", "-q", "mail", "--json").value()["queues"]["mail"]
+    assert (status["dead"], status["waiting"] >= 1) == (2, True)
+    # and a second time it is left alone, and what has no id has its place
+    again = ("dlq", "requeue", "-q", "mail", "--json", "--id", ids[0])
+    (line,) = shop.run(*again).lines()
+    assert (line["name"], line["fate"], line["problem"]) == (ids[0], "already-requeued", None)
+    already, line = sorted(
+        shop.run(*again, "--id", place).lines(), key=lambda x: x["name"] == place
+    )
+    assert already["fate"] == "already-requeued"
+    assert (line["fate"], line["id"], line["topic"]) == ("requeued", None, f"{shop.name}.mail")
+    assert (line["partition"], line["offset"]) == (broken["partition"], broken["offset"])
+    # and who asks for nothing that is there gets 1, for nothing at all 2
+    nothing = shop.run("dlq", "requeue", "-q", "mail", "--id", "1:99", "--json", expect=1)
+    assert nothing.value()["fate"] == "unknown"
+    assert "which ones?" in shop.run("dlq", "requeue", "-q", "mail", expect=2).err
+
+
 def test_hostile_dead_letters_reach_no_terminal(shop: Any) -> None:
     escape = b"\x1b]0;owned\x07\x1b[2J\r\n\xe2\x80\xae"
     headers = [(f"sj-{name}", escape) for name in ("error-type", "error-message", "error-trace")]

@@ -22,7 +22,7 @@ def test_commands_with_priorities(shop: Any) -> None:
     rows = shop.run("topics", "list", "--json").lines()
     names = {row["topic"] for row in rows if row["exists"] and row["needed"]}
     base = f"{shop.name}.alert"
-    alerts = {*(f"{base}.{p}" for p in PRIORITIES), f"{base}.retry.1s", f"{base}.dlq"}
+    alerts = {f"{base}.{name}" for name in (*PRIORITIES, "retry.1s", "dlq", "marks")}
     assert {name for name in names if name.startswith(base)} == alerts
     assert "nothing to do" in shop.run("topics", "plan").out
 

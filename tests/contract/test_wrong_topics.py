@@ -118,6 +118,6 @@ def test_another_count_in_code_is_refused(
         said = problems(scene)
 
         # Then every topic of the queue is named, with the way back
-        assert len(said) == 6, said
+        assert len(said) == 7, said
         assert all("has 2 partitions, the app says 3" in line for line in said)
         assert all("set partitions=2 for its queue" in line for line in said)

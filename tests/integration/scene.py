@@ -142,6 +142,17 @@ class Scene:
         self.processes.append(WorkerProcess(process, log))
         return self.processes[-1]
 
+    def process(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command; the test has to see it end."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "streamjobs.cli.main", "-A", f"{self.module}:app", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def command(self, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "streamjobs.cli.main", "-A", f"{self.module}:app", *arguments],

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("executors",),
     ("worker",),
     ("scheduler", "replay", "workflow"),
-    ("deadletters", "status"),
+    ("marks", "deadletters", "requeue", "status"),
     ("monitor",),
     ("testing",),
     ("demo",),

@@ -112,6 +112,7 @@ def test_each_priority_has_a_main_topic_and_they_share_the_rest(registry: Regist
         "shop.mail.low",
         "shop.mail.retry.1s",
         "shop.mail.dlq",
+        "shop.mail.marks",
     ]
     assert {specs[name].partitions for name in mine} == {4}
     assert specs["shop.high"].partitions == 2

@@ -63,6 +63,8 @@ def test_a_missing_tier_is_created_with_its_settings() -> None:
         ("shop.mail.retry.10s", "retention.ms", "60000"),
         ("shop.mail", "retention.ms", "60000"),
         ("shop.mail.dlq", "max.message.bytes", "1048588"),
+        ("shop.mail.marks", "cleanup.policy", "delete"),
+        ("shop.mail.marks", "cleanup.policy", "compact,delete"),
     ],
 )
 def test_a_wrong_setting_is_altered_and_refused_by_workers(

@@ -23,6 +23,7 @@ def test_main_topics_come_most_urgent_first() -> None:
     assert topics.mains == ("shop.mail.high", "shop.mail.normal", "shop.mail.low")
     assert [topics.main_of(p) for p in topics.priorities] == list(topics.mains)
     assert (topics.group, topics.dlq) == ("shop.mail", "shop.mail.dlq")
+    assert (topics.marks, topics.requeue_id) == ("shop.mail.marks", "shop.mail.requeue")
     assert topics.tier(1) == "shop.mail.retry.1s"
     assert topics.tiers_among([*topics.mains, topics.dlq, "shop.mail.retry.1s"]) == {
         "shop.mail.retry.1s": 1.0
