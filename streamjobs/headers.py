@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from operator import methodcaller
 from typing import Any
 
@@ -183,8 +184,9 @@ def write_requeue(headers: Headers, dead: Origin) -> list[tuple[str, bytes | Non
 
 
 def foreign(headers: Headers | None) -> Iterable[tuple[str, bytes | None]]:
-    """The headers that are not ours: they travel on unchanged."""
-    return ((n, v) for n, v in (headers or ())[:MAX_HEADERS] if not n.startswith("sj-"))
+    """The headers that are not ours, a hundred at most: they travel on unchanged."""
+    theirs = ((n, v) for n, v in headers or () if not n.startswith("sj-"))
+    return islice(theirs, MAX_HEADERS)
 
 
 def _count(value: bytes | None, default: int) -> int:

@@ -188,5 +188,6 @@ class CommitCycle:
             move.record.log.partition,
             message.key(),
             message.value(),
-            [*foreign(headers_of(message)), *ours],
+            # Ours first: of very many only the first are read.
+            [*ours, *foreign(headers_of(message))],
         )

@@ -25,7 +25,7 @@ from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.results import Rejected, Succeeded
-from streamjobs.headers import Reason
+from streamjobs.headers import Origin, Reason, foreign, read_delivery
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.group import CommitRefused, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
@@ -179,10 +179,22 @@ def test_a_move_its_headers_and_its_offset_are_one_transaction(stand: Stand) -> 
     assert (kind, offsets, metadata) == ("send", {(MAIN, 0): 8}, "metadata")
     assert (record.topic, record.partition) == (SHORT, 0)
     assert (record.key, record.value) == (b"k", b"7")
-    assert record.headers[:2] == [("x", b"theirs"), ("none", None)]
-    ours = dict(record.headers[2:])
+    assert record.headers[-2:] == [("x", b"theirs"), ("none", None)]
+    ours = dict(record.headers[:-2])
     assert (ours["sj-attempt"], ours["sj-origin"], ours["sj-worker"]) == (b"1", b"T:0:7", b"w1")
     assert stand.counted("transaction", "committed") == 1
+
+
+def test_a_job_with_very_many_headers_keeps_its_state_and_a_hundred(stand: Stand) -> None:
+    theirs = [(f"x{n}", b"") for n in range(200)]
+    stand.driver.receive(FakeMessage(MAIN, 7, b"k", headers_=theirs))
+    stand.driver.finish(7, FAILED)
+    stand.cycle.run()
+
+    ((_, (record,), *_),) = stand.diary
+    state = read_delivery(record.headers, rung=1)
+    assert (state.attempts, state.origin) == (1, Origin("T", 0, 7))
+    assert list(foreign(record.headers)) == theirs[:100]
 
 
 def test_a_move_stays_in_the_partition_it_is_from(stand: Stand) -> None:
