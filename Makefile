@@ -8,9 +8,13 @@ PYTEST_ARGS ?=
 BENCH ?= all
 SEEDS ?= 2000
 SEED_START ?= 0
+RUNS ?= 3
+SECONDS ?= 60
+SEED ?= 1
+CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate planted test test-all lint types unit bench lock clean
+.PHONY: help demo simulate planted chaos test test-all lint types unit bench lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +56,10 @@ simulate: $(READY)  ## seeded histories of the engine: make simulate SEEDS=10000
 
 planted: $(READY)  ## which history catches each planted bug of the engine
 	PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m unit.simulator.planted.hunt
+
+chaos: $(READY)  ## workers and brokers killed under load, judged: make chaos RUNS=3 SECONDS=60 SEED=1
+	PYTHONPATH=tests $(BIN)/python -m chaos \
+	  --runs $(RUNS) --seconds $(SECONDS) --seed $(SEED) $(CHAOS_ARGS)
 
 lock: $(READY)  ## resolve the dependencies anew (needs uv)
 	uv pip compile --universal --generate-hashes --python-version 3.11 --extra docker --group dev \

@@ -1,0 +1,85 @@
+"""``make chaos [RUNS=3] [SECONDS=60] [SEED=1] [PROTOCOL=classic|consumer]``: campaigns, judged.
+
+Prints the totals of each campaign and a verdict; a broken rule prints the whole history of its
+job. Exit codes: 0 all rules hold, 1 one is broken, or the campaign is void.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from chaos.campaign import Plan, campaign_of, seconds_of
+from chaos.verdict import NEEDED, NEEDED_IN_ALL, known_gaps, report
+from history.judge import Violation, judge, take_overs, vacuous
+from history.model import Gap
+
+from streamjobs.kafka.brokers import Broker, start_broker
+
+PROTOCOLS = ("classic", "consumer")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Play campaigns one after the other, each with its own seed and folder."""
+    options = _parser().parse_args(arguments)
+    gaps = known_gaps() if options.strict is False else frozenset[Gap]()
+    broken, totals = 0, Counter[str]()
+    for number in range(options.runs):
+        seed = options.seed + number
+        protocol = options.protocol or PROTOCOLS[seed % 2]
+        plan = Plan(seed, options.seconds, protocol, killers=options.killers, gaps=gaps)
+        with start_broker("kafka", nodes=options.nodes, say=lambda _: None) as broker:
+            folder = Path(options.folder or tempfile.mkdtemp(prefix="chaos-")) / f"seed-{seed}"
+            broken += _play(plan, broker, folder, totals)
+    void = list(vacuous(totals, NEEDED_IN_ALL))
+    for violation in void:
+        _say(f"VOID: {violation.text}")
+    _say(f"{options.runs} runs, {broken} with broken rules" + (", void" if void else ""))
+    return 1 if broken or void else 0
+
+
+def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str]) -> bool:
+    _say(f"\nseed {plan.seed}: {plan.seconds:g} s of faults, {plan.protocol} groups, {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with campaign_of(plan, broker, folder) as campaign:
+        history = campaign.play()
+    totals.update(history.totals())
+    violations = judge(history, NEEDED)
+    waits = [waited for _, _, waited, _ in take_overs(history)]
+    _say(report(history, violations, seconds_of(history), waits))
+    strictly = judge(replace(history, gaps=frozenset()), {})
+    _say(f"with no known gap excused: {_counts(strictly)}")
+    _say(f"verdict of seed {plan.seed}: {_counts(violations)}")
+    return bool(violations)
+
+
+def _counts(violations: Sequence[Violation]) -> str:
+    counts = Counter(v.rule for v in violations)
+    return ", ".join(f"{rule}: {count}" for rule, count in counts.items()) or "no rule is broken"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="chaos")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--protocol", choices=PROTOCOLS, help="default: in turn, by the seed")
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=3)
+    parser.add_argument("--folder", help="of journals, hits and logs; default: a new one")
+    parser.add_argument("--killers", action="store_true", help="jobs that kill their worker too")
+    parser.add_argument("--strict", action="store_true", help="excuse no known gap of the product")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""The worker processes of a campaign: real command lines, each incarnation numbered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from history.model import SECOND, Fault, Hit, Process
+
+from streamjobs.failpoints import HIT_BYTES, POINTS, VARIABLE
+
+TESTS = Path(__file__).parents[1]
+CONCURRENCY = "4"
+# How many of the workers have an order to die or to stop at a failpoint.
+ORDERED, ORDERED_STOP = 0.5, 0.25
+# What a worker may never pass.
+RARE = {"loop.lost", "txn.aborted"}
+
+
+class Fleet:
+    """Starts workers up to a target, replaces those that die, and notes what is done to them.
+
+    Args:
+        folder: for journals, hits and logs.
+        environment: of the workers.
+        draw: chooses failpoints.
+        session: seconds after which a silent worker is cut off.
+    """
+
+    def __init__(
+        self, folder: Path, environment: dict[str, str], draw: random.Random, session: float
+    ) -> None:
+        self._folder, self._environment, self._draw = folder, environment, draw
+        self._session = session
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._asleep: dict[int, tuple[int, int]] = {}  # worker: stopped at, to be woken at
+        self._leaving: set[int] = set()
+        self._spawn_after = 0
+        self.processes: dict[int, Process] = {}
+        self.faults: list[Fault] = []
+        self.target, self.calm = 0, False
+
+    # -- what is done to them ----------------------------------------------------------------
+
+    def kill(self, *, pause: float = 0.0) -> None:
+        """SIGKILL one; it is replaced after ``pause`` seconds."""
+        if worker := self._choose():
+            self.processes[worker].killed = self._note(f"kill worker {worker}")
+            self._running[worker].kill()
+            self._spawn_after = time.monotonic_ns() + round(pause * SECOND)
+
+    def halt(self, seconds: float) -> None:
+        """SIGSTOP one and wake it later."""
+        if worker := self._choose():
+            now = self._note(f"halt worker {worker}", seconds)
+            self._asleep[worker] = (now, now + round(seconds * SECOND))
+            self._running[worker].send_signal(signal.SIGSTOP)
+
+    def stop_one(self) -> None:
+        """SIGTERM one; it is replaced."""
+        if worker := self._choose():
+            self._stop(worker)
+
+    def scale(self, target: int) -> None:
+        """Have so many: the surplus is told to stop."""
+        self._note(f"scale to {target}")
+        self.target = target
+        for worker in self._staying()[target:]:
+            if worker not in self._asleep:
+                self._stop(worker)
+
+    # -- what it does by itself --------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Notice who has ended or stopped itself, wake who has slept enough, start the missing."""
+        now = time.monotonic_ns()
+        for worker, process in list(self._running.items()):
+            if (code := process.poll()) is not None:
+                self._gone(worker, code, now)
+            elif worker not in self._asleep and _is_stopped(process.pid):
+                self._note(f"worker {worker} has stopped itself", self._session + 2)
+                self._asleep[worker] = (now, now + round((self._session + 2) * SECOND))
+        for worker, (begin, end) in list(self._asleep.items()):
+            if now >= end or self.calm:
+                self._wake(worker, begin)
+        if len(self._staying()) < self.target and now >= self._spawn_after:
+            self._spawn()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether all that should run runs, and nobody sleeps or is leaving."""
+        return not self._asleep and not self._leaving and len(self._staying()) == self.target
+
+    def end(self, within: float) -> None:
+        """Have all of them stop in good order, and kill those that do not in time."""
+        self.calm, self.target = True, 0
+        self.tick()
+        for worker in self._staying():
+            self._stop(worker)
+        deadline = time.monotonic() + within
+        while self._running and time.monotonic() < deadline:
+            self.tick()
+            time.sleep(0.02)
+        self.destroy()
+
+    def destroy(self) -> None:
+        """SIGKILL whoever is left; not noted as killed: nobody should be left."""
+        for process in self._running.values():
+            process.kill()
+        for worker, process in list(self._running.items()):
+            self._gone(worker, process.wait(), time.monotonic_ns())
+
+    def hits(self) -> list[Hit]:
+        """What the workers passed; those that died at a failpoint get the time of their death."""
+        found = self._hits()
+        by_pid = {p.pid: p for p in self.processes.values()}
+        for hit in found:
+            process = by_pid[hit.pid]
+            if hit.action == "kill":
+                process.killed = hit.at
+                self.faults.append(Fault(hit.at, hit.at, f"worker {process.worker}: {hit.name}"))
+        return found
+
+    def _hits(self) -> list[Hit]:
+        path = self._folder / "hits"
+        raw = path.read_bytes() if path.exists() else b""
+        lines = (raw[at : at + HIT_BYTES].split() for at in range(0, len(raw), HIT_BYTES))
+        return [Hit(n.decode(), int(p), int(t), a.decode()) for n, p, t, a in lines]
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _choose(self) -> int | None:
+        ready = self.ready()
+        return self._draw.choice(ready) if ready else None
+
+    def ready(self) -> list[int]:
+        """Those that are in their group and awake."""
+        joined = {hit.pid for hit in self._hits() if hit.name == "loop.assigned"}
+        return [
+            worker
+            for worker in self._staying()
+            if worker not in self._asleep and self._running[worker].pid in joined
+        ]
+
+    def _staying(self) -> list[int]:
+        return [w for w in self._running if w not in self._leaving]
+
+    def _stop(self, worker: int) -> None:
+        self.processes[worker].asked = self._note(f"stop worker {worker}")
+        self._leaving.add(worker)
+        self._running[worker].terminate()
+
+    def _wake(self, worker: int, begin: int) -> None:
+        del self._asleep[worker]
+        self.processes[worker].halts.append((begin, time.monotonic_ns()))
+        self._running[worker].send_signal(signal.SIGCONT)
+
+    def _gone(self, worker: int, code: int, now: int) -> None:
+        process = self.processes[worker]
+        process.ended, process.code = now, code
+        if worker in self._asleep:
+            process.halts.append((self._asleep.pop(worker)[0], now))
+        self._leaving.discard(worker)
+        del self._running[worker]
+
+    def _spawn(self) -> None:
+        worker = len(self.processes) + 1
+        orders = "" if self.calm else self._order()
+        self._note(f"start worker {worker} {orders}".rstrip())
+        environment = {
+            **self._environment,
+            "CHAOS_WORKER": str(worker),
+            VARIABLE: f"{self._folder / 'hits'}{orders}",
+        }
+        command = [sys.executable, "-m", "streamjobs.cli.main", "-A", "chaos.app:app"]
+        with (self._folder / f"worker-{worker}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "worker", "-q", "work", "--concurrency", CONCURRENCY],
+                cwd=TESTS,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._running[worker] = process
+        self.processes[worker] = Process(worker, process.pid, time.monotonic_ns())
+
+    def _order(self) -> str:
+        """An order to die, or to stop, somewhere between an outcome and its commit."""
+        if self._draw.random() > ORDERED:
+            return ""
+        point = self._draw.choice([point for point in POINTS if point not in RARE])
+        often = point.startswith(("cycle.", "txn.", "loop.collected"))
+        at = self._draw.randrange(1, 25 if often else 3)
+        action = "stop" if self._draw.random() < ORDERED_STOP else "kill"
+        return f";{point}={action}@{at}"
+
+    def _note(self, what: str, seconds: float = 0.0) -> int:
+        now = time.monotonic_ns()
+        self.faults.append(Fault(now, now + round(seconds * SECOND), what))
+        return now
+
+
+def _is_stopped(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text()
+        return text.rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def worker_environment(folder: Path, app: str, bootstrap: str, protocol: str) -> dict[str, str]:
+    """What the processes of a campaign find in their environment."""
+    # Under KIP-848 the session is the development broker's own setting, the same.
+    classic = {"STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS": "6000"} if protocol == "classic" else {}
+    return {
+        **os.environ,
+        **classic,
+        "PYTHONPATH": str(TESTS),
+        "CHAOS_APP": app,
+        "CHAOS_FOLDER": str(folder),
+        "STREAMJOBS_BOOTSTRAP_SERVERS": bootstrap,
+        "STREAMJOBS_GROUP_PROTOCOL": protocol,
+    }

@@ -1,0 +1,47 @@
+"""A short campaign with every run of the tests: one broker, two protocols in turn by the seed.
+
+It covers kills, halts past the session, stops, scaling and deaths at failpoints. What one broker
+cannot show (broker loss), and counts that take a minute to reach, are `make chaos`'s.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos.campaign import Plan, campaign_of, seconds_of
+from chaos.verdict import known_gaps, report
+from history.judge import judge, take_overs
+
+from streamjobs.kafka.brokers import Broker
+from streamjobs.testing import GroupProtocol
+
+SECONDS, SEED = 15, 7
+NEEDED = {
+    "jobs": 500,
+    "poison": 5,
+    "children": 5,
+    "retries": 50,
+    "dead": 10,
+    "kills": 1,
+    "stops": 2,
+    "halts past the session": 1,
+    "rebalances": 5,
+    "offset samples": 20,
+    "hit txn.committed": 20,
+    "hit cycle.plain-done": 5,
+}
+
+
+def test_a_short_campaign_breaks_no_guarantee(
+    kafka_broker: Broker, tmp_path: Path, group_protocol: GroupProtocol
+) -> None:
+    plan = Plan(SEED, SECONDS, group_protocol, most=4, quiet=False, gaps=known_gaps())
+    with campaign_of(plan, kafka_broker, tmp_path) as campaign:
+        history = campaign.play()
+
+    violations = judge(history, NEEDED)
+
+    if violations:
+        waits = [waited for _, _, waited, _ in take_overs(history)]
+        pytest.fail(report(history, violations, seconds_of(history), waits))

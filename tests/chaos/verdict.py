@@ -1,0 +1,60 @@
+"""What a campaign has to contain, what the product is known not to do, and how it is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from chaos.fleet import RARE
+from history.judge import Violation
+from history.model import SECOND, Gap, History
+
+from streamjobs.failpoints import POINTS
+
+# Without these a run of a minute shows nothing.
+NEEDED = {
+    "jobs": 1000,
+    "poison": 10,
+    "children": 10,
+    "retries": 100,
+    "dead": 20,
+    "kills": 3,
+    "stops": 3,
+    "halts past the session": 1,
+    "rebalances": 10,
+    "broker kills": 1,
+    "offset samples": 50,
+}
+# And these must have happened in all runs of a campaign together. Aborts and unasked losses are
+# what the product may never come to.
+NEEDED_IN_ALL = {
+    "waiting moves": 20,
+    **{f"hit {name}": 20 for name in POINTS if name not in RARE},
+}
+STORIES = 5
+
+
+def known_gaps() -> frozenset[Gap]:
+    """What is excused; each goes when the product does it."""
+    return frozenset({Gap.NO_METADATA, Gap.OPEN_TRANSACTIONS})
+
+
+def report(
+    history: History, violations: Sequence[Violation], seconds: float, waits: Sequence[float]
+) -> str:
+    """The totals, the faults, and the stories of the first violations of each rule."""
+    totals = history.totals()
+    lines = [f"  {name}: {count}" for name, count in totals.items()]
+    lines.append(f"  seconds in all: {seconds:.1f}")
+    lines.append(f"  longest undisturbed take-over: {max(waits, default=0):.1f} s of {len(waits)}")
+    if violations:
+        lines.append("what was done:")
+        lines += [f"  {(f.at - history.zero) / SECOND:9.4f} {f.what}" for f in history.faults]
+    told: Counter[str] = Counter()
+    for violation in violations:
+        told[violation.rule] += 1
+        if told[violation.rule] <= STORIES:
+            lines.append(f"BROKEN {violation.rule}: {violation.text}")
+            if violation.job is not None:
+                lines.append(history.story(violation.job))
+    return "\n".join(lines)

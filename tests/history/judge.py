@@ -1,0 +1,327 @@
+"""The judge of a real history: each rule is one guarantee, and yields what breaks it.
+
+It knows the log, what ran and what was done to whom, and nothing of the engine.
+"""
+
+from __future__ import annotations
+
+import signal
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from history.events import FINAL, Outcome
+from history.model import FOREVER, SECOND, Attempt, Gap, History, Sample, Stored, grouped
+
+# Brokers stamp records in milliseconds, by a clock that is read at another moment than ours.
+STAMP_SLACK = SECOND // 50
+# What a killed worker's jobs may wait beyond the session, and the broker's transaction timeout.
+TAKE_OVER, TRANSACTION = 2.0, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A guarantee that a history breaks; ``job`` is whose story tells it."""
+
+    rule: str
+    text: str
+    job: str | None = None
+
+
+def judge(history: History, needed: Mapping[str, int]) -> list[Violation]:
+    """Return everything that is wrong with a history.
+
+    Args:
+        history: of one campaign, after the final drain.
+        needed: what has to have happened at least so often, by the name of its total.
+    """
+    found = [v for rule in RULES for v in rule(history)]
+    return [*found, *vacuous(history.totals(), needed)]
+
+
+def vacuous(totals: Counter[str], needed: Mapping[str, int]) -> Iterator[Violation]:
+    """A campaign in which nothing went wrong shows nothing."""
+    for name, least in needed.items():
+        if totals[name] < least:
+            yield Violation("vacuous", f"{name}: {totals[name]}, and at least {least} are needed")
+
+
+# -- what became of the jobs ---------------------------------------------------------------------
+
+
+def no_loss(history: History) -> Iterator[Violation]:
+    """What was acknowledged lies in main; what lies in main ended, or lies in the DLQ."""
+    main = {(s.partition, s.offset): s for s in history.of_kind("main")}
+    buried = {s.origin for s in history.of_kind("dlq")}
+    for event in history.enqueued:
+        there = main.get((event.partition, event.offset))
+        if there is None or there.job != event.job:
+            yield Violation("no loss", f"job {event.job} was acknowledged, not in main", event.job)
+    for place, record in main.items():
+        if place in buried:
+            continue
+        outcomes = {a.outcome for a in history.attempts_of.get(record.job or "", ())}
+        if Outcome.DEAD in outcomes or not outcomes & FINAL:
+            kind = "poison" if record.job is None else f"job {record.job}"
+            yield Violation("no loss", f"{kind} {record} has no end", record.job)
+    last = history.samples[-1].offsets if history.samples else {}
+    for where, end in history.ends.items():
+        if last.get(where, 0) < end:
+            text = f"{where[0]}[{where[1]}] ends at {end}, and only {last.get(where)} is committed"
+            yield Violation("no loss", f"not drained: {text}")
+
+
+def one_end(history: History) -> Iterator[Violation]:
+    """No job ends in two ways."""
+    buried = {s.origin for s in history.of_kind("dlq")}
+    for job, record in history.jobs.items():
+        ways = {a.outcome for a in history.attempts_of.get(job, ())} & FINAL
+        if (record.partition, record.offset) in buried:
+            ways.add(Outcome.DEAD)
+        if len(ways) > 1:
+            names = ", ".join(sorted(w.name.lower() for w in ways))
+            yield Violation("one end", f"job {job} ended in several ways: {names}", job)
+
+
+def payload(history: History) -> Iterator[Violation]:
+    """Tiers and DLQ hold the bytes that main holds."""
+    main = {(s.partition, s.offset): s for s in history.of_kind("main")}
+    for origin, copies in history.copies.items():
+        for copy in copies:
+            source = main.get(origin)
+            if source is None:
+                yield Violation("payload", f"{copy} comes from main {origin}: there is none")
+            elif (copy.key, copy.value) != (source.key, source.value):
+                yield Violation("payload", f"{copy} differs from {source}", source.job)
+
+
+def children(history: History) -> Iterator[Violation]:
+    """A job that succeeds has its child once; others have none."""
+    made = grouped((s.parent, s) for s in history.of_kind("main") if s.parent is not None)
+    for parent, records in made.items():
+        outcomes = {a.outcome for a in history.attempts_of.get(parent or "", ())}
+        if Outcome.SUCCEEDED not in outcomes:
+            yield Violation("children", f"job {parent} did not succeed and has a child", parent)
+        for first, again in pairwise(sorted(records, key=lambda s: s.at)):
+            if not _rerun_is_known(history, first.at, again.at):
+                yield Violation("children", f"job {parent} has its child twice: {again}", parent)
+
+
+# -- when they ran ---------------------------------------------------------------------------------
+
+
+def _first_end(attempts: list[Attempt]) -> int:
+    """When a job had ended."""
+    ends = (a.ended for a in attempts if a.outcome in FINAL and a.ended is not None)
+    return min(ends, default=FOREVER)
+
+
+def order(history: History) -> Iterator[Violation]:
+    """A job's first start comes after every earlier job of its key has ended."""
+    jobs = sorted(history.jobs.values(), key=lambda s: (s.partition, s.offset))
+    lanes = grouped((s.key, s) for s in jobs if s.key is not None)
+    for lane in lanes.values():
+        latest, blame = 0, ""
+        for record in lane:
+            attempts = history.attempts_of.get(record.job or "", [])
+            if attempts and attempts[0].started < latest:
+                yield from _overtaken(history, attempts[0], blame)
+            if (ended := _first_end(attempts)) > latest:
+                latest, blame = ended, record.job or ""
+
+
+def _overtaken(history: History, first: Attempt, earlier: str) -> Iterator[Violation]:
+    if history.cut_off_at(first.worker, first.started) is None:
+        text = f"job {first.job} of key {first.key!r} began before job {earlier} had ended"
+        yield Violation("order", f"{text}\n{history.story(earlier)}\n", first.job)
+
+
+def overlap(history: History) -> Iterator[Violation]:
+    """No two attempts of a key run at one time, but for those of a process that was cut off."""
+    ordered = {s.job for s in history.jobs.values() if s.key is not None}
+    lanes = grouped((a.key, a) for a in history.attempts if a.job in ordered)
+    for lane in lanes.values():
+        running: list[Attempt] = []
+        for attempt in lane:
+            running = [a for a in running if history.last_breath(a) > attempt.started]
+            for other in running:
+                if not _may_overlap(history, other, attempt):
+                    text = f"jobs {other.job} and {attempt.job} of key {attempt.key!r} at one time"
+                    yield Violation("overlap", f"{text}\n{history.story(other.job)}\n", attempt.job)
+            running.append(attempt)
+
+
+def _may_overlap(history: History, first: Attempt, second: Attempt) -> bool:
+    """Whether the first was begun by a process that was cut off since, or the second by such."""
+    spans = history.cut_offs.get(first.worker, ())
+    began_before = any(s.begin <= second.started and first.started < s.end for s in spans)
+    return began_before or history.cut_off_at(second.worker, second.started) is not None
+
+
+def attempts(history: History) -> Iterator[Violation]:
+    """An attempt begins after the one before it has failed."""
+    for job, all_of_it in history.attempts_of.items():
+        failed = {a.number: a.ended for a in reversed(all_of_it) if a.outcome is Outcome.FAILED}
+        for a in all_of_it:
+            before = failed.get(a.number - 1)
+            if a.number > 1 and (before is None or before > a.started):
+                text = f"attempt {a.number} of job {job} began before attempt {a.number - 1} failed"
+                yield Violation("attempts", text, job)
+
+
+def duplicates(history: History) -> Iterator[Violation]:
+    """An attempt begins again only where its process was cut off before its outcome was durable."""
+    for job, all_of_it in history.attempts_of.items():
+        for number, starts in grouped((a.number, a) for a in all_of_it).items():
+            for index, again in enumerate(starts):
+                if index and not _explained(history, starts[:index], again):
+                    text = f"attempt {number} of job {job} began again in worker {again.worker}"
+                    yield Violation("duplicates", text, job)
+
+
+def _explained(history: History, before: list[Attempt], again: Attempt) -> bool:
+    if history.cut_off_at(again.worker, again.started) is not None:
+        return True  # a zombie's
+    for first in before:
+        for span in history.cut_offs.get(first.worker, ()):
+            between = first.started < span.end and span.begin <= again.started
+            if between and not history.surely_committed(first, span.begin):
+                return True
+    return _rerun_is_known(history, before[0].started, again.started)
+
+
+def _rerun_is_known(history: History, first: int, again: int) -> bool:
+    """Whether partitions changed hands in between, and completions are known to be forgotten."""
+    known = Gap.NO_METADATA in history.gaps
+    return known and history.handed_over(first - STAMP_SLACK, again)
+
+
+# -- what the log says -----------------------------------------------------------------------------
+
+
+def moves(history: History) -> Iterator[Violation]:
+    """No origin is twice in the DLQ, nor in tiers after the same attempt."""
+    for copies in history.copies.values():
+        steps = grouped(
+            ("dlq" if c.kind == "dlq" else c.attempts, c) for c in copies if not c.waiting
+        )
+        for same in steps.values():
+            for first, again in pairwise(same):
+                if not _rerun_is_known(history, first.at, again.at):
+                    yield Violation("moves", f"{first} was moved twice: {again}", again.job)
+
+
+def offsets(history: History) -> Iterator[Violation]:
+    """Nothing below a committed offset is incomplete, at any time."""
+    by_place = grouped(((s.topic, s.partition), s) for s in history.stored if s.kind != "dlq")
+    done = {id(s): _complete_at(history, s) for records in by_place.values() for s in records}
+    for records in by_place.values():
+        records.sort(key=lambda s: s.offset)
+    seen: set[int] = set()
+    for sample in history.samples:
+        for place, committed in sample.offsets.items():
+            yield from _too_far(sample, committed, by_place.get(place, []), done, seen)
+
+
+def _too_far(
+    sample: Sample, committed: int, records: list[Stored], done: dict[int, int], seen: set[int]
+) -> Iterator[Violation]:
+    for record in records:
+        if record.offset >= committed:
+            return
+        if done[id(record)] > sample.at and id(record) not in seen:
+            seen.add(id(record))
+            text = f"{committed} was committed while {record} was not complete"
+            yield Violation("offsets", text, record.job)
+
+
+def _complete_at(history: History, record: Stored) -> int:
+    """When a record was complete: its attempt had ended, or a later copy carried it on."""
+    ends = (
+        a.ended
+        for a in history.attempts_of.get(record.job or "", ())
+        if a.ended is not None and a.number > record.attempts
+    )
+    copies = history.copies.get(record.origin, ())
+    later = (
+        c.at - STAMP_SLACK
+        for c in copies
+        if c is not record and (record.kind == "main" or c.at >= record.at)
+    )
+    return min((*ends, *later), default=FOREVER)
+
+
+# -- how long it took ------------------------------------------------------------------------------
+
+
+def liveness(history: History) -> Iterator[Violation]:
+    """A killed worker's partitions run elsewhere within the session and two seconds."""
+    for worker, partition, waited, job in take_overs(history):
+        limit = _limit(history)
+        if waited > limit:
+            text = f"partition {partition} of killed worker {worker} stood still for {waited:.1f} s"
+            yield Violation("liveness", f"{text}; {limit:g} are allowed", job)
+
+
+def take_overs(history: History) -> Iterator[tuple[int, int, float, str]]:
+    """Yield worker, partition, seconds it stood still and a job of it that waited.
+
+    Of kills that nothing else disturbed, and of partitions in which there was something to do.
+    """
+    by_partition = grouped(
+        (history.jobs[a.job].partition, a) for a in history.attempts if a.job in history.jobs
+    )
+    for process in history.processes.values():
+        killed = process.killed
+        if killed is None or _disturbed(history, killed, _limit(history)):
+            continue
+        for partition, runs in by_partition.items():
+            next_one = bisect_right(runs, killed, key=lambda a: a.started)
+            if not next_one or runs[next_one - 1].worker != process.worker:
+                continue
+            if waiting := _waiting(history, partition, killed):
+                after = runs[next_one].started if next_one < len(runs) else FOREVER
+                yield process.worker, partition, (after - killed) / SECOND, waiting
+
+
+def _limit(history: History) -> float:
+    limit = history.session + TAKE_OVER
+    if Gap.OPEN_TRANSACTIONS in history.gaps:
+        return max(limit, TRANSACTION + TAKE_OVER)
+    return limit
+
+
+def _waiting(history: History, partition: int, killed: int) -> str | None:
+    """A job of the partition that was acknowledged before the kill and had not ended."""
+    for event in history.enqueued:
+        if event.partition != partition or event.at > killed + SECOND:
+            continue
+        if _first_end(history.attempts_of.get(event.job, [])) > killed:
+            return event.job
+    return None
+
+
+def _disturbed(history: History, killed: int, limit: float) -> bool:
+    """Whether anything else was done while the take-over should have happened."""
+    begin, end = killed - SECOND, killed + round(limit * SECOND)
+    return sum(f.at < end and f.until > begin for f in history.faults) > 1
+
+
+def exits(history: History) -> Iterator[Violation]:
+    """No worker ends unless it is killed or told to; told to, it exits with 0."""
+    for process in history.processes.values():
+        if process.killed is not None or process.ended is None:
+            continue
+        # Told to stop before it has begun to listen, it dies of the signal: it had done nothing.
+        fine = {0} if process.pid in history.hits_of else {0, -signal.SIGTERM}
+        if process.code not in fine:
+            text = f"worker {process.worker} ended with exit code {process.code}"
+            yield Violation("exits", text)
+
+
+RULES: tuple[Callable[[History], Iterator[Violation]], ...] = (
+    no_loss, one_end, payload, children, order, overlap, attempts, duplicates, moves, offsets,
+    liveness, exits,
+)  # fmt: skip
