@@ -41,6 +41,8 @@ logger = logging.getLogger("streamjobs.worker")
 
 # How often a missing broker is mentioned, and how long one try takes at most, in seconds.
 BROKER_PATIENCE, BROKER_TRY = 15.0, 3.0
+# Seconds before a cluster that had no answer about its topics is asked again.
+BROKER_PAUSE = 1.0
 # A loop that has not turned for this many seconds is stuck.
 STUCK_AFTER = 60.0
 DRAIN_CHECK = 0.5
@@ -118,10 +120,9 @@ class Worker:
         Raises:
             StreamjobsError: what ended it: topics, credentials, or a loop's error.
         """
-        if not self._await_broker():
+        ladders = self._ladders()
+        if ladders is None:
             return
-        with Admin(self._source.settings) as admin:
-            ladders = [self._check(admin, queue) for queue in self._queues]
         for queue, ladder in zip(self._queues, ladders, strict=True):
             self._loops.append(self._make_loop(queue, ladder))
         try:
@@ -170,6 +171,20 @@ class Worker:
         ]
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _ladders(self) -> list[Ladder] | None:
+        """Wait for a broker and check the topics; None when stopped meanwhile.
+
+        A cluster that has just lost a node lets clients in before its controller answers.
+        """
+        while self._await_broker():
+            try:
+                with Admin(self._source.settings) as admin:
+                    return [self._check(admin, queue) for queue in self._queues]
+            except BrokerUnavailable as error:
+                logger.warning("%s; trying on", error)
+                self._stop_asked.wait(BROKER_PAUSE)
+        return None
 
     def _await_broker(self) -> bool:
         """Wait for a broker, saying so; False when stopped meanwhile."""

@@ -1,0 +1,65 @@
+"""A worker that starts while a cluster is short of a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamjobs import App
+from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.kafka.admin import Admin
+from streamjobs.worker import runner
+from streamjobs.worker.runner import Options, Source, Worker
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    app = App("shop", bootstrap_servers="nowhere:1")
+    app.queue("mail")
+    monkeypatch.setattr(runner, "require_broker", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "BROKER_PAUSE", 0.0)
+    store: Any = None
+    source = Source("shop", app.registry, app.settings, app.prefix, store, lambda call: call)
+    return Worker(source, ["mail"], Options())
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> list[Exception]:
+    """Have each question about topics fail with the next of these; returns what is left."""
+    left = list(errors)
+
+    def fail(*_: object) -> None:
+        raise left.pop(0)
+
+    monkeypatch.setattr(Admin, "topics", fail)
+    return left
+
+
+def test_it_asks_again_where_the_controller_does_not_answer(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a controller that is silent twice, and then topics that are wrong
+    silent = BrokerUnavailable("describing topics: no answer (Timed out waiting for controller)")
+    left = answers(monkeypatch, silent, silent, TopicsError("topic shop.mail is missing"))
+
+    # when it runs, then only what asking again does not mend ends it
+    with pytest.raises(TopicsError, match=r"shop\.mail"):
+        worker.run()
+    assert left == []
+    assert caplog.text.count("waiting for controller); trying on") == 2
+
+
+def test_it_can_be_stopped_meanwhile(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(BrokerUnavailable):
+        def __init__(self) -> None:
+            super().__init__("no answer")
+            worker.stop()
+
+    def fail(*_: object) -> None:
+        raise Silent
+
+    monkeypatch.setattr(Admin, "topics", fail)
+
+    worker.run()
+
+    assert worker.report() == []
