@@ -21,6 +21,7 @@ from streamjobs.kafka.failures import list_topics
 from streamjobs.kafka.producer import BulkSender, Sender, Tally, enqueue_error
 from streamjobs.settings import Settings
 from streamjobs.topics import main_topic
+from streamjobs.wording import counted
 
 CLOSE_TIMEOUT = 35.0
 # A batch of one record: 61 bytes of the batch's head, up to 31 of the record's lengths and times.
@@ -210,8 +211,8 @@ class Client:
         if size > self._limit:
             raise _TooLarge(
                 definition.name,
-                f"{size:,} bytes as a record, and {route.topic} takes at most {self._limit:,}: "
-                "keep large data elsewhere and pass its address",
+                f"{counted(size, 'byte')} as a record, and {route.topic} takes at most "
+                f"{self._limit:,}: keep large data elsewhere and pass its address",
             )
         return Outgoing(route.topic, packed, value, job_id)
 
@@ -379,7 +380,7 @@ class Client:
         except Exception as error:
             self._wait(bulk, tally)
             index = tally.queued + len(rejected)
-            error.add_note(f"at item {index:,}; {tally.delivered:,} earlier ones are in the log")
+            error.add_note(f"at item {index:,}; sent before it: {tally.delivered:,}")
             raise
         self._wait(bulk, tally)
         return Summary(tally.delivered, monotonic() - began, len(rejected))
@@ -390,8 +391,8 @@ class Client:
         if error is None:
             return
         message = (
-            f"{tally.failed:,} of {tally.queued:,} jobs are not acknowledged, "
-            f"{tally.delivered:,} are in the log: {error}"
+            f"{tally.failed:,} of {counted(tally.queued, 'job')} not acknowledged, "
+            f"{tally.delivered:,} in the log: {error}"
         )
         retriable = not isinstance(error, EnqueueError) or error.retriable
         raise EnqueueError(message, retriable=retriable) from error
@@ -409,7 +410,8 @@ class Client:
         left = self._producers.close(timeout)
         if left:
             raise EnqueueError(
-                f"closing: {left:,} jobs were not acknowledged within {timeout:g} s",
+                f"closing: {counted(left, 'job was', 'jobs were')} not acknowledged "
+                f"within {timeout:g} s",
                 retriable=True,
             )
 

@@ -73,7 +73,7 @@ class InvalidArguments(StreamjobsError, ValueError):
         self, job: str, problems: tuple[str, ...], *, index: int | None = None, sent: int = 0
     ) -> None:
         self.job, self.problems, self.index, self.sent = job, problems, index, sent
-        where = "" if index is None else f", item {index} ({sent:,} earlier ones were sent)"
+        where = "" if index is None else f", item {index} (sent before it: {sent:,})"
         super().__init__(f"job {job!r}{where}: " + "; ".join(problems))
 
 

@@ -16,6 +16,7 @@ from streamjobs.job import JobDefinition
 from streamjobs.keys import Key, key_text
 from streamjobs.registry import Queue
 from streamjobs.topics import default_priority, no_such_priority
+from streamjobs.wording import counted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,7 +121,9 @@ class Enqueuer(Generic[P]):
         """Give positional arguments their names, as a call of the function would."""
         names, job = self._names, self.definition.name
         if len(args) > len(names):
-            problem = f"takes {len(names)} arguments ({', '.join(names)}), got {len(args)}"
+            problem = (
+                f"takes {counted(len(names), 'argument')} ({', '.join(names)}), got {len(args)}"
+            )
             raise InvalidArguments(job, (problem,))
         by_name_only = self._by_name_only
         problems = tuple(

@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from typing import Any, BinaryIO
 
 from streamjobs.errors import SettingsError
+from streamjobs.wording import counted
 
 # Far above what a broker takes as one record, so nothing that could be a job is refused here.
 MAX_ROW_CHARS = 4 * 1024 * 1024
@@ -322,7 +323,7 @@ def _header(lines: _Lines) -> list[str]:
 def _unfit(cells: Sequence[str], header: Sequence[str]) -> str | None:
     """Say why a row cannot stand under this header, or None when it can."""
     if len(cells) != len(header):
-        return f"{len(cells)} cells under a header of {len(header)} columns"
+        return f"{counted(len(cells), 'cell')} under a header of {counted(len(header), 'column')}"
     for column, cell in zip(header, cells, strict=True):
         if not cell.isascii() and cell != printable(cell):
             return f"column {column!r} is not valid UTF-8"

@@ -14,6 +14,7 @@ from streamjobs.cli.app_loader import AppLoader
 from streamjobs.clock import monotonic
 from streamjobs.kafka.brokers import LIMITS, Broker, Engine, start_broker
 from streamjobs.topics import TopicSpec
+from streamjobs.wording import counted
 
 _LOOK_SECONDS = 0.5
 
@@ -75,7 +76,7 @@ def _announce(running: Broker, topics: int, seconds: float) -> None:
     if running.engine == "embedded":
         click.echo(LIMITS, err=True)
     if topics:
-        _say(f"{topics} topics are there")
+        _say(f"{counted(topics, 'topic is', 'topics are')} there")
     if "," in running.bootstrap:
         _say(f"all nodes: {running.bootstrap}")
     _say(f"ready after {seconds:.1f} s; Ctrl-C or SIGTERM stops it")

@@ -23,6 +23,7 @@ from streamjobs.cli.output import (
 )
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
+from streamjobs.wording import counted
 
 if TYPE_CHECKING:
     from streamjobs.codec import Decoder
@@ -84,7 +85,7 @@ def list_command(
     while rows := [_row(letter) for letter in islice(letters, _TABLE_ROWS)]:
         table(columns, rows)
         count += len(rows)
-    say(f"{count:,} dead letters in queue {queue}")
+    say(f"{counted(count, 'dead letter')} in queue {queue}")
 
 
 @dlq.command("show")
@@ -161,7 +162,7 @@ def requeue_command(ctx: click.Context, queue: str, ids: tuple[str, ...], as_jso
         if result.problem is not None:
             complain(f"Error: {result.problem}")
     if not as_json:
-        say(f"{done:,} dead letters of queue {queue} put back")
+        say(f"{counted(done, 'dead letter')} of queue {queue} put back")
     if failed:
         ctx.exit(REJECTS if done else FAILED)
 

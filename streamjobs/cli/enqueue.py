@@ -16,6 +16,7 @@ from streamjobs.cli.output import json_option, say, write_json
 from streamjobs.cli.rejects import Rejects
 from streamjobs.errors import InvalidArguments, SettingsError
 from streamjobs.ingest import READERS, Columns, Reject, Row, parse_object
+from streamjobs.wording import counted
 
 if TYPE_CHECKING:
     from streamjobs.app import App
@@ -203,11 +204,12 @@ def _report(job: str, summary: Summary, rejects: Rejects, as_json: bool) -> None
         )
         return
     say(
-        f"{summary.sent:,} jobs of {job} enqueued in {summary.seconds:,.1f} s "
+        f"{counted(summary.sent, 'job')} of {job} enqueued in {summary.seconds:,.1f} s "
         f"({summary.per_second:,.0f} jobs/s)"
     )
     if rejects.count:
-        say(f"{rejects.count:,} rows rejected: {rejects.path} has each with its line and reason")
+        rows = counted(rejects.count, "row")
+        say(f"{rows} rejected: {rejects.path} has each with its line and reason")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from streamjobs.cli.app_loader import AppLoader
 from streamjobs.cli.output import say
+from streamjobs.wording import counted
 
 
 @click.group()
@@ -39,4 +40,4 @@ def export(loader: AppLoader, folder: Path) -> None:
             path.write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"cannot write the schemas: {error}") from error
-    say(f"{len(app.jobs):,} schemas of {app.name} written to {folder}")
+    say(f"{counted(len(app.jobs), 'schema')} of {app.name} written to {folder}")

@@ -9,6 +9,7 @@ import click
 from streamjobs.cli.app_loader import AppLoader
 from streamjobs.cli.broker_check import connect
 from streamjobs.cli.output import complain, json_option, say, table, write_json
+from streamjobs.wording import counted
 
 if TYPE_CHECKING:
     from streamjobs.app import App
@@ -71,10 +72,12 @@ def apply_command(ctx: click.Context, session_timeout: float | None, as_json: bo
     else:
         for step in plan.steps:
             say(f"done: {step}")
-        if not plan.steps:
+        if not plan.steps and not left.problems:
             say(f"nothing to do: the topics of {app.prefix} are as they must be")
         if session_timeout is not None:
-            say(f"done: session timeout of {len(groups)} groups is {session_timeout:g} s")
+            say(
+                f"done: session timeout of {counted(len(groups), 'group')} is {session_timeout:g} s"
+            )
     for problem in left.problems:
         complain(f"Error: {problem}")
     if left.problems:

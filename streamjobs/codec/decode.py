@@ -28,6 +28,7 @@ from streamjobs.codec.writer import Writer, read_datum
 from streamjobs.errors import InvalidRecord, UnknownJob
 from streamjobs.job import Envelope, JobDefinition
 from streamjobs.registry import Registry
+from streamjobs.wording import counted
 
 _TOMBSTONE = "the record has no value (a tombstone): no job is like that"
 
@@ -238,6 +239,6 @@ def _prefix(value: bytes) -> bytes:
     if value.startswith(CONFLUENT) and len(value) > CONFLUENT_SIZE:
         return value[:CONFLUENT_SIZE]
     raise InvalidRecord(
-        f"{len(value):,} bytes beginning {value[:4].hex() or 'with nothing'}: jobs begin with c301 "
-        "and a fingerprint (Avro single object) or 00 and a schema id (Confluent)"
+        f"{counted(len(value), 'byte')} beginning {value[:4].hex() or 'with nothing'}: jobs "
+        "begin with c301 and a fingerprint (Avro single object) or 00 and a schema id (Confluent)"
     )

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from streamjobs.wording import counted
+
 MAX_SCHEMA_TEXT = 1 << 20
 MAX_DEPTH = 32
 MAX_PARTS = 4096
@@ -165,11 +167,13 @@ def _over_blocks(key: Walk | None, walk: Walk) -> Walk:
                 count, end = -count, at + size
             # Each item takes a byte or more.
             if count > len(data) - at:
-                raise BadBytes(f"{count:,} items in {len(data) - at:,} bytes")
+                raise BadBytes(f"{counted(count, 'item')} in {counted(len(data) - at, 'byte')}")
             for _ in range(count):
                 at = walk(data, at if key is None else key(data, at))
             if end is not None and at != end:
-                raise BadBytes(f"a block of {count:,} items does not have the size it says")
+                raise BadBytes(
+                    f"a block of {counted(count, 'item')} does not have the size it says"
+                )
 
     return blocks
 
@@ -182,7 +186,7 @@ def walk_all(walk: Walk, data: bytes, at: int) -> None:
     """
     end = walk(data, at)
     if end != len(data):
-        raise BadBytes(f"{len(data) - end:,} bytes are left over")
+        raise BadBytes(f"{counted(len(data) - end, 'byte is', 'bytes are')} left over")
 
 
 def _long(data: bytes, at: int) -> tuple[int, int]:
@@ -222,7 +226,9 @@ def _time_of_day(data: bytes, at: int) -> int:
 def _text(data: bytes, at: int) -> int:
     length, at = _long(data, at)
     if not 0 <= length <= len(data) - at:
-        raise BadBytes(f"a length of {length:,} where {len(data) - at:,} bytes are left")
+        raise BadBytes(
+            f"a length of {length:,} where {counted(len(data) - at, 'byte is', 'bytes are')} left"
+        )
     return at + length
 
 
@@ -235,7 +241,7 @@ def _boolean(data: bytes, at: int) -> int:
 def _take(size: int) -> Walk:
     def take(data: bytes, at: int) -> int:
         if size > len(data) - at:
-            raise BadBytes(f"{size} bytes expected, {len(data) - at} are left")
+            raise BadBytes(f"{counted(size, 'byte')} expected, {len(data) - at} left")
         return at + size
 
     return take

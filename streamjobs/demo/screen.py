@@ -14,6 +14,7 @@ from rich.table import Table
 from streamjobs.demo import rules
 from streamjobs.demo.rules import Expected
 from streamjobs.demo.verdict import Run
+from streamjobs.wording import counted
 
 
 class Bars(Protocol):
@@ -64,7 +65,7 @@ class Screen:
         """Print the table and the verdict."""
         if self._quiet:
             return
-        click.echo(f"\n{run.enqueued:,} flights as jobs ({run.engine} broker)")
+        click.echo(f"\n{counted(run.enqueued, 'flight')} as jobs ({run.engine} broker)")
         table = Table()
         table.add_column("")
         table.add_column("jobs", justify="right")

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamjobs.demo.process import WorkerReport
 from streamjobs.demo.rules import Expected, Totals
+from streamjobs.wording import counted
 
 _SHOWN = 5
 
@@ -54,10 +55,14 @@ def problems(run: Run, expected: Expected) -> list[str]:
         *_rows("in the DLQ more than once", {row for row, n in run.dead.items() if n > 1}),
     ]
     if run.enqueued != len(flights):
-        found.append(f"{run.enqueued:,} jobs were acknowledged, the file has {len(flights):,}")
+        found.append(
+            f"{counted(run.enqueued, 'job was', 'jobs were')} acknowledged, "
+            f"the file has {len(flights):,}"
+        )
     if run.order_violations:
         found.append(
-            f"{run.order_violations:,} flights began before an earlier one of their aircraft ended"
+            f"{counted(run.order_violations, 'flight')} began before an earlier one "
+            "of the same aircraft ended"
         )
     return found + _counts(run, expected) + differences(run.aircraft, expected.aircraft)
 
@@ -102,7 +107,7 @@ def _misplaced(run: Run, expected: Expected) -> set[int]:
 
 def _counts(run: Run, expected: Expected) -> list[str]:
     """Compare what the worker counted; a job run again after a lost lease counts twice there."""
-    counted = (
+    outcomes = (
         ("succeeded", run.report.succeeded, len(expected.rows["booked"])),
         ("retried", run.report.retried, expected.retries),
         ("discarded", run.report.discarded, len(expected.rows["discarded"])),
@@ -110,7 +115,7 @@ def _counts(run: Run, expected: Expected) -> list[str]:
     )
     return [
         f"the worker counted {count:,} {outcome}, the file says {wanted:,}"
-        for outcome, count, wanted in counted
+        for outcome, count, wanted in outcomes
         if count != wanted
     ]
 
@@ -119,11 +124,13 @@ def _rows(what: str, rows: set[int]) -> list[str]:
     if not rows:
         return []
     some = ", ".join(map(str, sorted(rows)[:_SHOWN]))
-    return [f"{len(rows):,} flights {what}: rows {some}{' ...' if len(rows) > _SHOWN else ''}"]
+    return [
+        f"{counted(len(rows), 'flight')} {what}: rows {some}{' ...' if len(rows) > _SHOWN else ''}"
+    ]
 
 
 def _totals(totals: Totals) -> str:
     return (
-        f"{totals.flights:,} flights, {totals.distance:,} miles, "
+        f"{counted(totals.flights, 'flight')}, {totals.distance:,} miles, "
         f"{totals.air_time:,} min in the air, {totals.delay:,} min late"
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from streamjobs.topics import QueueTopics, TopicSpec, tier_spec
+from streamjobs.wording import counted
 
 APPLY = "streamjobs topics apply"
 # Settings of which more is as good: -1 stands for no limit.
@@ -97,10 +98,10 @@ class OldMain:
         """Say why no worker may start while jobs wait in it, and what to do."""
         name, now = self.queue.queue, ", ".join(self.queue.priorities) or "none"
         return (
-            f"topic {self.topic} holds up to {self.waiting} jobs of queue {name!r} that would "
-            f"never run: its priorities are now {now}; run a worker of the release before "
-            f"('worker -q {name} --drain') until they are done, or, when they are not needed, "
-            f"'kafka-topics.sh --delete --topic {self.topic}'"
+            f"topic {self.topic} holds up to {counted(self.waiting or 0, 'job')} of queue {name!r} "
+            f"that would never run: its priorities are now {now}; run a worker of the release "
+            f"before ('worker -q {name} --drain') until they are done, or, when they are not "
+            f"needed, 'kafka-topics.sh --delete --topic {self.topic}'"
         )
 
     def __str__(self) -> str:
@@ -190,7 +191,7 @@ def _count_problem(spec: TopicSpec, state: TopicState, settled: int) -> list[str
     """Say what is wrong with a topic's partition count, where its queue has settled on one."""
     if spec.partitions == state.partitions == settled:
         return []
-    have = f"topic {spec.name} has {state.partitions} partitions"
+    have = f"topic {spec.name} has {counted(state.partitions, 'partition')}"
     if spec.queue is None or state.partitions == settled:
         problem = (
             f"{have}, the app says {spec.partitions}: keys would change their partition, so none "

@@ -20,6 +20,7 @@ from streamjobs.headers import Reason, foreign, headers_of, write_move
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.wording import counted
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -164,11 +165,10 @@ class CommitCycle:
         self._engine.aborted(cycle)
         self._metrics.cycle(self._queue, "transaction" if cycle.produces else "plain", "failed")
         logger.warning(
-            "queue %s: a commit cycle of %d moves and %d offsets failed (%s); "
-            "nothing is lost, it is tried again",
+            "queue %s: a commit cycle of %s and %s failed (%s); nothing is lost, it is tried again",
             self._queue,
-            len(cycle.moves),
-            len(cycle.offsets),
+            counted(len(cycle.moves), "move"),
+            counted(len(cycle.offsets), "offset"),
             error,
         )
         if isinstance(error, CycleFailed) and error.fatal:

@@ -30,6 +30,7 @@ from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.tally import Tally
 
@@ -233,10 +234,10 @@ class QueueLoop(threading.Thread):
         self._logged = outcomes.copy()
         failure = sample.failure
         logger.warning(
-            "queue %s: %d attempts failed, %d jobs dead; one of them: %s, attempt %d, %s",
+            "queue %s: %s failed, %s dead; one of them: %s, attempt %d, %s",
             self.queue,
-            outcomes["retried"] - before["retried"],
-            outcomes["dead"] - before["dead"],
+            counted(outcomes["retried"] - before["retried"], "attempt"),
+            counted(outcomes["dead"] - before["dead"], "job"),
             sample.record.job or "a record that does not decode",
             sample.delivery.attempts,
             "no failure" if failure is None else f"{failure.type}: {failure.message[:200]!r}",
@@ -363,7 +364,8 @@ class QueueLoop(threading.Thread):
 
     def _drain(self, why: str) -> None:
         """Begin nothing, let running jobs end within the budget, commit what has ended."""
-        logger.info("queue %s: %s; %d jobs in hand", self.queue, why, self.engine.load)
+        in_hand = counted(self.engine.load, "job")
+        logger.info("queue %s: %s; %s in hand", self.queue, why, in_hand)
         self._executor.halt()
         deadline = monotonic() + self._drain_budget
         self._collect()
@@ -373,11 +375,11 @@ class QueueLoop(threading.Thread):
             self.last_turn = monotonic()
         if self._out > 0:
             logger.warning(
-                "queue %s: %s, and %d jobs are not done after %g s; they will run again elsewhere",
+                "queue %s: %s, and after %g s %s not done; what is not done runs again elsewhere",
                 self.queue,
                 why,
-                self._out,
                 self._drain_budget,
+                counted(self._out, "job is", "jobs are"),
             )
         self._cycle.run(wait=True)
 

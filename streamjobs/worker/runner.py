@@ -32,6 +32,7 @@ from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue, Registry
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
+from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
@@ -245,8 +246,9 @@ class Worker:
             have = there[spec.name].partitions if spec.name in there else 0
             if have != spec.partitions:
                 problems.append(
-                    f"topic {spec.name} has {have} partitions and needs {spec.partitions}: start "
-                    "the embedded broker with -A, so that it creates the app's topics"
+                    f"topic {spec.name} has {counted(have, 'partition')} and needs "
+                    f"{spec.partitions}: start the embedded broker with -A, so that it creates "
+                    "the app's topics"
                 )
         return problems
 

@@ -92,6 +92,6 @@ def test_a_worker_refuses_until_the_old_topics_are_done(
         release(scene, HIGH)
         assert old_mains(scene) == {main: 0, f"{main}.low": 1}
         said = refusal(scene)
-        assert f"topic {main}.low holds up to 1 jobs" in said
+        assert f"topic {main}.low holds up to 1 job of" in said
         assert f"topic {main} holds" not in said
         assert left not in scene.noted("end")

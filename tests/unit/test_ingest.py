@@ -53,7 +53,7 @@ def test_ragged_rows_are_rejected_with_their_cells() -> None:
     rows, rejects = from_csv(b"a,b\n1\n1,2,3\n4,5\n")
     assert rows == [{"a": "4", "b": "5"}]
     assert rejects == [
-        Reject(2, "1 cells under a header of 2 columns", ["1"]),
+        Reject(2, "1 cell under a header of 2 columns", ["1"]),
         Reject(3, "3 cells under a header of 2 columns", ["1", "2", "3"]),
     ]
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2] / "streamjobs"
 
 # Each layer may import what stands above it, and its own; "streamjobs" is the facade of __init__.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "ingest", "failpoints"),
+    ("errors", "wording", "clock", "ingest", "failpoints"),
     ("job", "retry", "breaker", "topics", "context", "settings", "headers"),
     ("registry", "keys"),
     ("codec",),

@@ -14,6 +14,7 @@ from confluent_kafka import cimpl
 from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.brokers.broker import Broker
 from streamjobs.topics import TopicSpec
+from streamjobs.wording import counted
 
 # Measured with librdkafka 2.16.0; a test holds the sharpest of them.
 LIMITS = """\
@@ -118,7 +119,7 @@ class EmbeddedBroker(Broker):
             if code not in (0, confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS):
                 raise BrokerSetupError(
                     f"the embedded broker did not create topic {spec.name} "
-                    f"with {spec.partitions} partitions: {self._reason(code)}"
+                    f"with {counted(spec.partitions, 'partition')}: {self._reason(code)}"
                 )
 
     def stop(self) -> None:

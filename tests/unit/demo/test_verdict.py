@@ -50,9 +50,9 @@ def test_a_run_as_computed_has_no_problems() -> None:
     [
         (
             replace(GOOD, booked={1, 2}),
-            "1 flights lost: neither booked, discarded nor dead: rows 3",
+            "1 flight lost: neither booked, discarded nor dead: rows 3",
         ),
-        (replace(GOOD, dead={}), "1 flights lost"),
+        (replace(GOOD, dead={}), "1 flight lost"),
         (replace(GOOD, order_violations=3), "3 flights began before an earlier one"),
         (replace(GOOD, discarded=set(), dead={4: 1, 5: 1}), "in an end that is not theirs: rows 4"),
         (replace(GOOD, dead={5: 1, 1: 1}), "in an end that is not theirs: rows 1"),
@@ -65,7 +65,7 @@ def test_a_run_as_computed_has_no_problems() -> None:
         ),
         (
             replace(GOOD, aircraft={**GOOD.aircraft, "N2": Totals(1, 100, 30, -4)}),
-            "aircraft N2: 1 flights, 100 miles, 30 min in the air, -4 min late, from the file",
+            "aircraft N2: 1 flight, 100 miles, 30 min in the air, -4 min late, from the file",
         ),
         (replace(GOOD, aircraft={"N1": EXPECTED.aircraft["N1"]}), "aircraft N2: 0 flights"),
     ],

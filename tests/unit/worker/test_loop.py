@@ -259,7 +259,7 @@ def test_what_does_not_end_within_the_budget_is_not_committed(
     script.loop.run()
 
     assert script.committed in (None, 0)
-    assert "1 jobs are not done after 0.05 s; they will run again elsewhere" in caplog.text
+    assert "after 0.05 s 1 job is not done; what is not done runs again elsewhere" in caplog.text
 
 
 def test_partitions_are_given_back_only_after_their_jobs_ended_and_are_committed(
