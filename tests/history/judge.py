@@ -176,7 +176,8 @@ def duplicates(history: History) -> Iterator[Violation]:
     for job, all_of_it in history.attempts_of.items():
         for number, starts in grouped((a.number, a) for a in all_of_it).items():
             for index, again in enumerate(starts):
-                if index and not _explained(history, starts[:index], again):
+                known = index and _rerun_is_known(history, all_of_it[0].started, again.started)
+                if index and not known and not _explained(history, starts[:index], again):
                     text = f"attempt {number} of job {job} began again in worker {again.worker}"
                     yield Violation("duplicates", text, job)
 
@@ -189,7 +190,7 @@ def _explained(history: History, before: list[Attempt], again: Attempt) -> bool:
             between = first.started < span.end and span.begin <= again.started
             if between and not history.surely_committed(first, span.begin):
                 return True
-    return _rerun_is_known(history, before[0].started, again.started)
+    return False
 
 
 def _rerun_is_known(history: History, first: int, again: int) -> bool:
@@ -209,7 +210,8 @@ def moves(history: History) -> Iterator[Violation]:
         )
         for same in steps.values():
             for first, again in pairwise(same):
-                if not _rerun_is_known(history, first.at, again.at):
+                # What runs again from main goes through all of its tiers again.
+                if not _rerun_is_known(history, copies[0].at, again.at):
                     yield Violation("moves", f"{first} was moved twice: {again}", again.job)
 
 
@@ -275,14 +277,16 @@ def take_overs(history: History) -> Iterator[tuple[int, int, float, str]]:
     )
     for process in history.processes.values():
         killed = process.killed
-        if killed is None or _disturbed(history, killed, _limit(history)):
+        if killed is None:
             continue
         for partition, runs in by_partition.items():
             next_one = bisect_right(runs, killed, key=lambda a: a.started)
             if not next_one or runs[next_one - 1].worker != process.worker:
                 continue
+            after = runs[next_one].started if next_one < len(runs) else FOREVER
+            if _disturbed(history, killed, after):
+                continue
             if waiting := _waiting(history, partition, killed):
-                after = runs[next_one].started if next_one < len(runs) else FOREVER
                 yield process.worker, partition, (after - killed) / SECOND, waiting
 
 
@@ -303,9 +307,9 @@ def _waiting(history: History, partition: int, killed: int) -> str | None:
     return None
 
 
-def _disturbed(history: History, killed: int, limit: float) -> bool:
-    """Whether anything else was done while the take-over should have happened."""
-    begin, end = killed - SECOND, killed + round(limit * SECOND)
+def _disturbed(history: History, killed: int, after: int) -> bool:
+    """Whether anything else was done before the partition ran again, or should have."""
+    begin, end = killed - SECOND, min(after, killed + round(_limit(history) * SECOND))
     return sum(f.at < end and f.until > begin for f in history.faults) > 1
 
 

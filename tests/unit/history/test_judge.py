@@ -267,6 +267,22 @@ def test_after_every_hand_over_while_that_is_known() -> None:
     assert rules(_fresh(scene.history)) == set()
 
 
+def test_what_runs_again_from_main_goes_through_its_tiers_again() -> None:
+    scene = sound()
+    job = scene.job(STRANGER, 4, 1, key="z")
+    scene.attempt(STRANGER, 5, 5.1, Outcome.FAILED, key="z")
+    scene.moved(job, TIER, 5, 5.2, 1)
+    scene.hit("loop.drained", 6)
+    scene.attempt(STRANGER, 7, 7.1, number=2, worker=2, key="z")
+    scene.attempt(STRANGER, 7.2, 7.3, Outcome.FAILED, worker=2, key="z")
+    scene.moved(job, TIER, 6, 7.4, 1)
+    scene.attempt(STRANGER, 9, 9.1, number=2, worker=2, key="z")
+    assert rules(scene.history) == {"duplicates", "moves"}
+
+    scene.history.gaps = frozenset({Gap.NO_METADATA})
+    assert rules(_fresh(scene.history)) == set()
+
+
 def test_without_a_hand_over_nothing_is_forgotten() -> None:
     scene = run_again(5.1, 12)
     scene.history.gaps = frozenset({Gap.NO_METADATA})
@@ -322,6 +338,14 @@ def test_a_take_over_amid_other_faults_may_take_longer() -> None:
     scene.fault(8)
 
     assert rules(scene.history) == set()
+
+
+def test_a_fault_after_a_take_over_was_due_excuses_nothing() -> None:
+    scene = sound()
+    a_slow_take_over(scene)
+    scene.fault(13.55)
+
+    assert rules(scene.history) == {"liveness"}
 
 
 def test_an_open_transaction_may_hold_a_take_over_up_while_that_is_known() -> None:
