@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.kafka import reader
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
-from streamjobs.kafka.cycle import CycleFailed
+from streamjobs.kafka.cycle import TRANSACTION_TIMEOUT_MS, CycleFailed
 from streamjobs.kafka.sole import SoleProducer
 from streamjobs.settings import Settings, load_settings
 from streamjobs.topics import TopicSpec
@@ -45,8 +46,10 @@ def test_a_later_one_fences_the_earlier_and_ends_its_transaction(
 
     def overtaken() -> None:
         late.take_over()
-        # then what it has not committed is gone before the later one looks
+        # then what it has not committed is gone at once, not only when it expires
+        began = monotonic()
         assert there(settings, app_name) == [b"1"]
+        assert monotonic() - began < TRANSACTION_TIMEOUT_MS / 2000
         late.write([Onward(app_name, 0, None, b"2")])
         commit()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from typing import Any
 
@@ -117,26 +118,35 @@ def test_killed_at_any_step_and_repeated_it_puts_each_back_once(make_scene: Make
     assert scene.dead() == []
 
 
-def test_of_two_at_a_time_the_later_goes_on(make_scene: MakeScene) -> None:
-    # Given one that stands before its commit with everything written
+def test_of_several_at_a_time_the_last_goes_on(make_scene: MakeScene) -> None:
+    # Given one that has found what to put back, and one that is about to look
     scene = make_scene(SOURCE)
     ids = [ref.id for ref in dead_jobs(scene, 2)]
-    scene.environment["WAIT_AT"] = "before _commit"
-    early = scene.process("dlq", "requeue", "-q", "mail", "--id", ids[0], "--id", ids[1])
-    eventually(lambda: scene.noted("waits"), "the first stands before its commit")
-    del scene.environment["WAIT_AT"]
+    words = ["dlq", "requeue", "-q", "mail", "--id", ids[0], "--id", ids[1]]
+    early, late = (waiting(scene, step, *words) for step in ("before _produce", "before take_over"))
+    eventually(lambda: len(scene.noted("waits")) == 2, "both stand there")
 
-    # When another puts the same back, and the first goes on
+    # When another puts the same back, and the two go on
     assert requeue(scene, *ids) == dict.fromkeys(ids, "requeued")
     scene.signal("go")
 
-    # Then the first ends and says why, and each was put back once
+    # Then the first ends and says why, and the second finds nothing left to do
     _, errors = early.communicate(timeout=60)
     assert early.returncode == 1, errors
     assert "another requeue of queue 'mail' has begun" in errors
     assert "run this again" in errors
+    out, errors = late.communicate(timeout=60)
+    assert late.returncode == 0, errors
+    assert sorted(out.splitlines()[:2]) == sorted(f"{x} was put back already" for x in ids)
     assert list(put_back(scene).values()) == [1, 1]
-    assert requeue(scene, *ids) == dict.fromkeys(ids, "already-requeued")
+
+
+def waiting(scene: Scene, step: str, *words: str) -> subprocess.Popen[str]:
+    """Begin a command that stands still at a step until it is told to go."""
+    scene.environment["WAIT_AT"] = step
+    process = scene.process(*words)
+    del scene.environment["WAIT_AT"]
+    return process
 
 
 def test_back_where_it_came_from_as_it_was(make_scene: MakeScene) -> None:

@@ -81,3 +81,22 @@ def test_tables_into_a_pipe_cut_nothing(capsys: pytest.CaptureFixture[str]) -> N
     long = "x" * 500
     output.table(("a", "b"), [(long, long)])
     assert f"{long} │ {long}" in capsys.readouterr().out
+
+
+def test_tables_into_a_pipe_look_as_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given cells of all kinds, wide characters among them
+    columns = ("name", "count", "漢字")
+    rows: list[tuple[object, ...]] = [("é", 1234567, None), ("漢 字", None, "\x1b["), ("", 3, True)]
+    for some in (rows, []):
+        # when they are written to a pipe, and to a terminal that is wide enough
+        output.table(columns, some)
+        piped = capsys.readouterr().out
+        with monkeypatch.context() as wide:
+            wide.setenv("COLUMNS", "200")
+            wide.setenv("TERM", "dumb")
+            wide.setattr("sys.stdout.isatty", lambda: True)
+            output.table(columns, some)
+        # then no line differs
+        assert capsys.readouterr().out.splitlines() == piped.splitlines()
