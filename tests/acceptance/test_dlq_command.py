@@ -112,7 +112,7 @@ def test_dead_letters_are_put_back_once(shop: Any) -> None:
     done = shop.run("dlq", "requeue", "-q", "mail", "--id", ids[0], "--id", "nope", expect=3)
     # then it says what came of each
     assert f"{ids[0]} put back into {shop.name}.mail[" in done.out
-    assert "1 dead letters of queue mail put back" in done.out
+    assert "1 dead letter of queue mail put back" in done.out
     assert "Error: there is no dead letter nope: 'streamjobs dlq list' has" in done.err
     # and lists show it no more, unless they are asked to
     left = shop.run("dlq", "list", "-q", "mail", "--json").lines()
