@@ -75,6 +75,8 @@ class GroupConsumer:
     ) -> None:
         self._settings, self._group = settings, group
         self._committing: Callable[[KafkaError | None], None] | None = None
+        self._on_assigned = on_assigned
+        self._assigned: list[Partition] = []
         config = consumer_config(
             settings, group, group_protocol=protocol, on_commit=self._on_commit
         )
@@ -83,7 +85,7 @@ class GroupConsumer:
         self._ends = Consumer(consumer_config(settings, group, isolation_level="read_uncommitted"))
         self._consumer.subscribe(
             list(topics),
-            on_assign=lambda _, partitions: on_assigned(_pairs(partitions)),
+            on_assign=self._on_assign,
             on_revoke=lambda _, partitions: on_revoked(_pairs(partitions)),
             on_lost=lambda _, partitions: on_lost(_pairs(partitions)),
         )
@@ -98,9 +100,14 @@ class GroupConsumer:
             StreamjobsError: an error that polling again does not mend.
         """
         first = self._consumer.poll(timeout)
-        if first is None:
-            return Polled()
-        batch: list[Message] = [first, *self._consumer.consume(BATCH, 0)]
+        batch: list[Message] = []
+        if first is not None:
+            batch = [first, *self._consumer.consume(BATCH, 0)]
+        if self._assigned:
+            # The client remembers that a partition was paused when it was taken away (librdkafka
+            # 2.16): nothing would ever be fetched of it.
+            self.resume(self._assigned)
+            self._assigned = []
         messages = [message for message in batch if message.error() is None]
         polled = Polled(messages)
         if len(messages) < len(batch):
@@ -206,6 +213,10 @@ class GroupConsumer:
         """Leave the group; ``on_revoked`` is called for what is still owned."""
         self._consumer.close()
         self._ends.close()
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned += _pairs(partitions)
+        self._on_assigned(_pairs(partitions))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         refused = error or next((p.error for p in partitions if p.error is not None), None)

@@ -45,10 +45,10 @@ class Place:
         self.stack.callback(consumer.close)
         return consumer, owned
 
-    def produce(self, *values: bytes) -> None:
+    def produce(self, *values: bytes, partition: int = 0) -> None:
         producer = Producer(producer_config(self.settings))
         for value in values:
-            producer.produce(self.name, value, partition=0)
+            producer.produce(self.name, value, partition=partition)
         assert producer.flush(20) == 0
 
     def committed(self) -> dict[Partition, int]:
@@ -173,3 +173,26 @@ def test_what_is_not_owned_is_neither_paused_nor_resumed(place: Place) -> None:
     while not (messages := consumer.poll(0.1).messages):
         assert monotonic() < deadline
     assert [m.value() for m in messages] == [b"a"]
+
+
+def test_what_was_paused_when_it_was_taken_away_flows_when_it_comes_back(place: Place) -> None:
+    # Given a member that has paused both of its partitions, with a record in each
+    consumer, owned = place.join()
+    poll_until(lambda: len(owned) == 2, consumer)
+    consumer.pause(owned)
+    place.produce(b"0")
+    place.produce(b"1", partition=1)
+
+    # When one goes to another member and comes back
+    other, theirs = place.join()
+    poll_until(lambda: len(theirs) == len(owned) == 1, consumer, other)
+    (moved,) = theirs
+    other.close()
+    got: list[Any] = []
+
+    def back() -> bool:
+        got.extend(consumer.poll(0.05).messages)
+        return len(owned) == 2 and moved[1] in {message.partition() for message in got}
+
+    # Then nobody has to resume it
+    poll_until(back)
