@@ -184,6 +184,11 @@ def schemas_topic(prefix: str) -> str:
     return f"{prefix}.schemas"
 
 
+# By the broker's stamps it is decided what is old and, in a tier, what is due: the clock of whoever
+# writes must not matter. A job stamped years ago would be deleted at once.
+_KEPT = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
+
+
 def queue_specs(
     topics: QueueTopics,
     *,
@@ -192,7 +197,7 @@ def queue_specs(
     retention_ms: int = MAIN_RETENTION_MS,
 ) -> list[TopicSpec]:
     """Say how every topic of a queue has to be, main topics first, DLQ and marks last."""
-    kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+    kept = {**_KEPT, "retention.ms": str(retention_ms)}
     mains = [TopicSpec(main, partitions, dict(kept), topics) for main in topics.mains]
     tiers = [tier_spec(topics, delay, partitions) for delay in delays]
     dlq = TopicSpec(topics.dlq, partitions, _onward(DLQ_RETENTION_MS), topics)
@@ -203,15 +208,15 @@ def queue_specs(
 def tier_spec(topics: QueueTopics, delay: float, partitions: int) -> TopicSpec:
     """Say how the retry tier of a delay, in seconds, has to be."""
     config = _onward(round(delay * 1000) + TIER_SLACK_MS)
-    # Due = the broker's stamp + the tier's delay: producers' clocks must not matter.
-    config["message.timestamp.type"] = "LogAppendTime"
+    # A limit by size would delete parked jobs that are not due, however long they are to be kept.
+    config["retention.bytes"] = "-1"
     return TopicSpec(topics.tier(delay), partitions, config, topics)
 
 
 def _onward(retention_ms: int) -> dict[str, str]:
     """The settings of a topic that jobs are moved to."""
     return {
-        "cleanup.policy": "delete",
+        **_KEPT,
         "max.message.bytes": str(MAIN_MAX_BYTES + HEADER_ROOM),
         "retention.ms": str(retention_ms),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
@@ -60,7 +61,9 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
         alter(client, f"{base}.retry.100ms", "cleanup.policy", "compact")
         alter(client, f"{base}.retry.10s", "retention.ms", "9999")
         alter(client, f"{base}.retry.1m", "message.timestamp.type", "CreateTime")
+        alter(client, f"{base}.retry.1m", "retention.bytes", "1000000")
         alter(client, f"{base}.low", "cleanup.policy", "compact,delete")
+        alter(client, f"{base}.high", "message.timestamp.type", "CreateTime")
         more = [NewPartitions(f"{base}.low", 3), NewPartitions(f"{base}.dlq", 4)]
         old = NewTopic(f"{base}.retry.5m", 1, config={"retention.ms": "299999"})
         for future in [
@@ -80,13 +83,21 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
             (f"topic {base}.low: cleanup.policy is compact,delete and must be delete", APPLY),
             (f"topic {base}.retry.100ms: cleanup.policy is compact and must be delete", APPLY),
             (f"topic {base}.retry.10s: retention.ms is 9999 and must be at least 6048", APPLY),
+            (f"topic {base}.high: message.timestamp.type is CreateTime and must be Log", APPLY),
             (f"topic {base}.retry.1m: message.timestamp.type is CreateTime and must be Log", APPLY),
+            (f"topic {base}.retry.1m: ", "retention.bytes is 1000000 and must be -1"),
             (f"topic {base}.retry.5m: ", "message.timestamp.type is CreateTime"),
             (f"topic {base}.retry.5m: ", "retention.ms is 299999 and must be at least 605100000"),
         ]
         for parts in expected:
             assert any(all(part in line for part in parts) for line in said), (parts, said)
-        assert len(said) == 8, said
+        assert len(said) == 9, said
+        # And 'topics plan' says the same of what it can mend, and of what it cannot
+        plan = json.loads(scene.command("topics", "plan", "--json").stdout)
+        assert sorted(plan["problems"]) == sorted(said)
+        assert [step["topic"].removeprefix(base) for step in plan["steps"]] == [
+            *(".high", ".low", ".retry.100ms", ".retry.10s", ".retry.1m", ".retry.5m"),
+        ]
 
         # When what is named is done
         assert scene.command("topics", "apply").returncode == 1
