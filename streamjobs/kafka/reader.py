@@ -93,15 +93,17 @@ def _until_done(
     seen_to: dict[Place, int] = {}
     while left:
         messages = _consume(consumer)
-        silence = monotonic() - heard
-        if messages:
-            heard = monotonic()
-        elif not whole and silence > _PATIENCE and left.keys() <= seen_to.keys():
-            return
-        elif silence > _SILENCE:
-            raise _silent(left, seen_to, settings)
         for message in messages:
             yield from _take(message, left, seen_to)
+        if messages:
+            # Only now: whoever is handed the records may take minutes over them.
+            heard = monotonic()
+            continue
+        silence = monotonic() - heard
+        if not whole and silence > _PATIENCE and left.keys() <= seen_to.keys():
+            return
+        if silence > _SILENCE:
+            raise _silent(left, seen_to, settings)
 
 
 def _silent(
