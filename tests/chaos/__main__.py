@@ -54,6 +54,9 @@ def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str]) -> boo
     _say(report(history, violations, seconds_of(history), waits))
     strictly = judge(replace(history, gaps=frozenset()), {})
     _say(f"with no known gap excused: {_counts(strictly)}")
+    for violation in strictly:
+        if violation.rule == "liveness":
+            _say(f"  {violation.text}")
     _say(f"verdict of seed {plan.seed}: {_counts(violations)}")
     return bool(violations)
 

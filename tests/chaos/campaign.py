@@ -18,6 +18,7 @@ from chaos.fleet import Fleet, worker_environment
 from chaos.load import Load
 from chaos.log import Sampler, places_of, stored_records
 from history.events import Journal, read_events
+from history.judge import TAKE_OVER, TRANSACTION
 from history.model import SECOND, Fault, Gap, History
 
 from streamjobs.app import App
@@ -27,7 +28,7 @@ from streamjobs.kafka.progress import GroupProgress
 
 SESSION = 6.0
 # Seconds: for the final drain, and for the workers to stop after it.
-DRAIN, STOP = 90.0, 40.0
+DRAIN, STOP = 60.0, 40.0
 # Every kind of fault once, then again in another order.
 DECK = (
     "kill", "kill", "halt", "short halt", "stop", "stop", "scale up", "scale down", "scale up",
@@ -148,8 +149,9 @@ class Campaign:
         self._fleet.calm = True
         self._wait(30.0, lambda: len(self._fleet.ready()) == self._fleet.target)
         self._wait(2.0)
-        self._fleet.kill(pause=SESSION + 4)
-        self._wait(SESSION + 3)
+        seconds = 1 + (TRANSACTION if Gap.OPEN_TRANSACTIONS in self._plan.gaps else SESSION)
+        self._fleet.kill(pause=seconds + TAKE_OVER)
+        self._wait(seconds + TAKE_OVER)
         self._fleet.calm = False
 
     def _kill_a_broker(self) -> None:

@@ -16,6 +16,7 @@ from history.model import SECOND, Fault, Hit, Process
 from streamjobs.failpoints import HIT_BYTES, POINTS, VARIABLE
 
 TESTS = Path(__file__).parents[1]
+TIED = Path(__file__).with_name("tied.py")
 CONCURRENCY = "4"
 # How many of the workers have an order to die or to stop at a failpoint.
 ORDERED, ORDERED_STOP = 0.5, 0.25
@@ -178,7 +179,8 @@ class Fleet:
             "CHAOS_WORKER": str(worker),
             VARIABLE: f"{self._folder / 'hits'}{orders}",
         }
-        command = [sys.executable, "-m", "streamjobs.cli.main", "-A", "chaos.app:app"]
+        tied = [sys.executable, "-I", "-S", str(TIED), str(os.getpid())]
+        command = [*tied, sys.executable, "-m", "streamjobs.cli.main", "-A", "chaos.app:app"]
         with (self._folder / f"worker-{worker}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, "worker", "-q", "work", "--concurrency", CONCURRENCY],

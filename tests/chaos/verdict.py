@@ -46,7 +46,8 @@ def report(
     totals = history.totals()
     lines = [f"  {name}: {count}" for name, count in totals.items()]
     lines.append(f"  seconds in all: {seconds:.1f}")
-    lines.append(f"  longest undisturbed take-over: {max(waits, default=0):.1f} s of {len(waits)}")
+    told_waits = " ".join(f"{wait:.1f}" for wait in sorted(waits)) or "none"
+    lines.append(f"  undisturbed take-overs, seconds a partition stood still: {told_waits}")
     if violations:
         lines.append("what was done:")
         lines += [f"  {(f.at - history.zero) / SECOND:9.4f} {f.what}" for f in history.faults]

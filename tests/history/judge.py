@@ -6,11 +6,11 @@ It knows the log, what ran and what was done to whom, and nothing of the engine.
 from __future__ import annotations
 
 import signal
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from history.events import FINAL, Outcome
 from history.model import FOREVER, SECOND, Attempt, Gap, History, Sample, Stored, grouped
@@ -246,13 +246,10 @@ def _complete_at(history: History, record: Stored) -> int:
         for a in history.attempts_of.get(record.job or "", ())
         if a.ended is not None and a.number > record.attempts
     )
-    copies = history.copies.get(record.origin, ())
-    later = (
-        c.at - STAMP_SLACK
-        for c in copies
-        if c is not record and (record.kind == "main" or c.at >= record.at)
-    )
-    return min((*ends, *later), default=FOREVER)
+    copies = history.copies.get(record.origin, [])
+    first = 0 if record.kind == "main" else bisect_left(copies, record.at, key=lambda c: c.at)
+    later = (c.at - STAMP_SLACK for c in islice(copies, first, None) if c is not record)
+    return min((*ends, next(later, FOREVER)), default=FOREVER)
 
 
 # -- how long it took ------------------------------------------------------------------------------
