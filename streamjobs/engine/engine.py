@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from streamjobs.breaker import Breaker
 from streamjobs.engine.breaker import BreakerState
+from streamjobs.engine.cycles import Cycle, Cycles
 from streamjobs.engine.decide import Decider
 from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.lane import Lane
+from streamjobs.engine.metadata import Committed
 from streamjobs.engine.outbox import Flow, Outbox, Partition
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
@@ -34,28 +34,6 @@ from streamjobs.engine.turns import Turns
 FINE = frozenset({Outcome.SUCCEEDED, Outcome.DISCARDED})
 # Seconds that a head may run before memory is freed of its followers.
 HEAD_PATIENCE = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """One commit: everything decided so far.
-
-    Attributes:
-        epoch: the assignment it was made in.
-        moves: records to write onward.
-        children: child jobs to enqueue, each with the record whose success brings it about.
-        offsets: what to commit, per owned partition whose watermark moved or that a move is from.
-    """
-
-    epoch: int
-    moves: list[Move]
-    children: list[tuple[Record, Any]]
-    offsets: dict[Partition, int]
-
-    @property
-    def produces(self) -> bool:
-        """Whether it writes records, and so needs a transaction."""
-        return bool(self.moves or self.children)
 
 
 class Engine:
@@ -88,6 +66,7 @@ class Engine:
         self._turns = Turns(ladder, self._out, self._parking)
         self._intake = Intake(ladder, self._out, self._parking, self._turns)
         self._taking = Taking(ladder, self._out, self._turns, self._intake)
+        self._cycles = Cycles(ladder, self._out)
         self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -111,7 +90,11 @@ class Engine:
                 self._questions.append(number)
 
     def taken(
-        self, number: int, committed: Mapping[str, int | None], ends: Mapping[str, int]
+        self,
+        number: int,
+        committed: Mapping[str, Committed | None],
+        ends: Mapping[str, int],
+        now: float,
     ) -> None:
         """Take a shard: read its tiers to these ends, then start.
 
@@ -121,13 +104,15 @@ class Engine:
 
         Args:
             number: which shard; nothing happens when it is no longer whole.
-            committed: offset by topic, or None where nothing was ever committed.
+            committed: offset, and what stands beside it, by topic; None where nothing was ever
+                committed.
             ends: high watermark by tier.
+            now: seconds since the epoch.
         """
         shard = self._shards.get(number)
         if shard is None or shard.active or set(shard.logs) != self._expected:
             return
-        self._taking.answered(shard, committed, ends)
+        self._taking.answered(shard, committed, ends, now)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Own these no longer: their shards stop as a whole, and what was in hand is void."""
@@ -149,16 +134,14 @@ class Engine:
             if log is None or log.stale:
                 continue
             shard = self._shards[partition]
-            if log.delay is not None:
-                self._intake.tier(shard, log, batch, now)
-                if shard.active:
-                    self._intake.release_due(shard, log, now)
-                else:
-                    self._taking.go_on(shard, now)
-            elif shard.active:
+            if not shard.active:
+                self._taking.arrived(shard, log, batch, now)
+                self._taking.go_on(shard, now)
+            elif log.delay is None:
                 self._intake.main(shard, log, batch, now)
             else:
-                shard.early.append((log, batch))
+                self._intake.tier(shard, log, batch, now)
+                self._intake.release_due(shard, log, now)
 
     def ended(self, topic: str, partition: int, offset: int, now: float) -> None:
         """The consumer has reached the end of a partition, after all that was received of it."""
@@ -166,16 +149,13 @@ class Engine:
         if log is None or log.stale:
             return
         shard = self._shards[partition]
-        if log.delay is not None:
-            log.scanned = max(log.scanned or 0, offset)
-            if log.refetch is None:
-                log.watermark.ended(offset)
-            if not shard.active:
-                self._taking.go_on(shard, now)
-        elif shard.active:
+        if not shard.active:
+            self._taking.arrived(shard, log, offset, now)
+            self._taking.go_on(shard, now)
+        elif log.delay is None:
             self._intake.main_ended(shard, log, offset, now)
         else:
-            shard.early.append((log, offset))
+            self._intake.tier_ended(log, offset)
 
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
@@ -216,10 +196,7 @@ class Engine:
             if log.paused and log.delay is not None and log.holding <= HELD_PER_TIER // 2:
                 self._out.resume(log)
         for shard in self._shards.values():
-            if shard.delayed:
-                self._turns.tick(shard, now)
-            elif not shard.active:
-                self._taking.go_on(shard, now)
+            self._tick(shard, now)
         if self.breaker is not None and self.breaker.open and self.breaker.probe(now):
             self._probing = True
         if self._pressure.regulate(self._shards.values(), now):
@@ -266,35 +243,28 @@ class Engine:
                 self._logs[topic, number].stale = False
         return flow
 
-    def cycle(self) -> Cycle | None:
+    def cycle(self, *, everything: bool = False) -> Cycle | None:
         """Take everything decided that is not committed, or None when nothing is.
 
         The caller gives it back by ``committed`` or ``aborted`` before it asks again. A cycle that
         produces names an offset of each partition it moves from, even one that stands still: an
         empty list of offsets fences nobody.
+
+        Args:
+            everything: name every owned partition, for what is told beside its offset.
         """
-        moves, self._out.moves = self._out.moves, []
-        children, self._out.children = self._out.children, []
-        sources = {m.record.log for m in moves} | {record.log for record, _ in children}
-        offsets: dict[Partition, int] = {}
-        for partition, log in self._logs.items():
-            offset = log.watermark.advance()
-            if offset is not None and (offset != log.committed or log in sources):
-                offsets[partition] = offset
-        if not offsets and not moves and not children:
-            return None
-        return Cycle(self._epoch, moves, children, offsets)
+        known = [x for x in self._logs.values() if self._shards[x.partition].answered]
+        return self._cycles.take(known, self._epoch, everything=everything)
 
     def committed(self, cycle: Cycle) -> None:
         """The broker has the whole cycle."""
         if cycle.epoch == self._epoch:
-            for partition, offset in cycle.offsets.items():
-                self._logs[partition].committed = offset
+            for partition, note in cycle.notes.items():
+                self._logs[partition].committed = note.offset, note.runs
 
     def aborted(self, cycle: Cycle) -> None:
         """The broker has nothing of the cycle: what still holds goes with the next one."""
-        self._out.moves[:0] = [m for m in cycle.moves if m.record.log.live]
-        self._out.children[:0] = [c for c in cycle.children if c[0].log.live]
+        self._cycles.give_back(cycle)
 
     # -- state -------------------------------------------------------------------------------
 
@@ -341,11 +311,6 @@ class Engine:
         return set(self._logs)
 
     @property
-    def standing(self) -> dict[Partition, int]:
-        """What is committed of the partitions owned at present, where anything is."""
-        return {p: log.committed for p, log in self._logs.items() if log.committed is not None}
-
-    @property
     def tripped(self) -> bool:
         """Whether the breaker is open: nearly everything failed, and the queue pauses itself."""
         return self.breaker is not None and self.breaker.open
@@ -356,6 +321,14 @@ class Engine:
         return min(heads, default=None)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _tick(self, shard: Shard, now: float) -> None:
+        if shard.delayed:
+            self._turns.tick(shard, now)
+        elif not shard.active:
+            self._taking.go_on(shard, now)
+        if shard.active and any(log.crowded for log in shard.logs.values()):
+            self._parking.make_room(shard, now)
 
     def _give_up(self, shard: Shard) -> None:
         """Nothing in hand may start or be committed; what is still owned is read again."""

@@ -34,10 +34,16 @@ class Intake:
 
     def main(self, shard: Shard, log: Log, batch: Sequence[Message], now: float) -> None:
         """Take in records of a main topic, in their order."""
-        offsets: list[int] = [m.offset() for m in batch]  # type: ignore[misc]
-        log.watermark.received(offsets)
-        log.load += len(batch)
         log.at_end = False
+        last: int = batch[-1].offset()  # type: ignore[assignment]
+        if log.watermark.inherited.bounds:
+            batch = _news(log, batch)
+        log.epoch = batch[-1].leader_epoch() if batch else log.epoch
+        offsets: list[int] = [m.offset() for m in batch]  # type: ignore[misc]
+        if offsets:
+            log.watermark.received(offsets)
+        log.watermark.ended(last + 1)
+        log.load += len(batch)
         lanes, starts = shard.lanes[log.topic], shard.starts(log.topic)
         one_key = {Ordering.NONE: None, Ordering.PARTITION: ONE_LANE}
         by_key = self._ladder.ordering is Ordering.KEY
@@ -75,6 +81,10 @@ class Intake:
         first of it is held; the rest is read again later.
         """
         received: list[int] = []
+        log.scanned = last = 1 + batch[-1].offset()  # type: ignore[operator]
+        if log.watermark.inherited.bounds:
+            batch = _news(log, batch)
+        log.epoch = batch[-1].leader_epoch() if batch else log.epoch
         for message in batch:
             offset: int = message.offset()  # type: ignore[assignment]
             delivery = read_delivery(headers_of(message), rung=log.rung)
@@ -84,13 +94,20 @@ class Intake:
                 received.append(offset)
             elif log.refetch is None:
                 log.refetch = offset
-            log.scanned = offset + 1
             record = Record(log, offset, shard.lane_key(message), message, delivery)
             self._take(shard, record, due, hold=hold, now=now)
         if received:
             log.watermark.received(received)
+        if log.refetch is None:
+            log.watermark.ended(last)
         if log.holding >= HELD_PER_TIER and log.target is None:
             self._out.pause(log)
+
+    def tier_ended(self, log: Log, offset: int) -> None:
+        """The consumer has reached the end of a retry tier's partition."""
+        log.scanned = max(log.scanned or 0, offset)
+        if log.refetch is None:
+            log.watermark.ended(offset)
 
     def release_due(self, shard: Shard, log: Log, now: float) -> None:
         """Let the due records of a tier take their place in line, or move on."""
@@ -161,6 +178,25 @@ class Intake:
                 lane.unpark(record.place)
             self._parking.line_up(shard, lane, record, now)
             self._turns.advance(shard, main, lane, now)
+
+
+def _news(log: Log, batch: Sequence[Message]) -> list[Message]:
+    """What of a batch the last owner has not completed.
+
+    A record of a later leader epoch than the last owner saw stands where others stood before an
+    unclean election cut them off: from there on nothing that was told holds.
+    """
+    watermark, seen = log.watermark, log.epoch
+    if seen is not None:
+        for message in batch:
+            offset: int = message.offset()  # type: ignore[assignment]
+            if offset >= watermark.inherited.upto:
+                break
+            if (message.leader_epoch() or 0) > seen:
+                watermark.inherited = watermark.inherited.cut(offset)
+                break
+    complete = watermark.inherited.complete
+    return [m for m in batch if not complete(m.offset())]  # type: ignore[arg-type]
 
 
 def _drop(record: Record) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from streamjobs.engine.metadata import Note
 from streamjobs.engine.records import Log, Move, Record, Run
 
 Partition = tuple[str, int]
@@ -43,6 +45,23 @@ class Outbox:
         """Write a record onward and complete it where it came from, in one transaction."""
         self.moves.append(move)
         move.record.log.watermark.complete(move.record.offset)
+
+    def take(self, notes: Mapping[Log, Note]) -> tuple[list[Move], list[tuple[Record, Any]]]:
+        """Take what is to be written, but for what could not be told beside the commit.
+
+        A record that is carried on and not told to be complete would be carried on again after a
+        crash; it goes when there is room for it, at the latest when it is the lowest of all.
+        """
+
+        def told(record: Record) -> bool:
+            note = notes.get(record.log)
+            return note is not None and (note.whole or record.offset < note.upto)
+
+        moves = [m for m in self.moves if told(m.record)]
+        children = [c for c in self.children if told(c[0])]
+        self.moves = [m for m in self.moves if not told(m.record)]
+        self.children = [c for c in self.children if not told(c[0])]
+        return moves, children
 
     def pause(self, log: Log) -> None:
         """Have no more fetched of a partition."""

@@ -6,8 +6,10 @@ which it comes due about when its turn comes, attempts and rung unchanged.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from streamjobs.engine.ladder import Ladder
-from streamjobs.engine.lane import Lane, Parked
+from streamjobs.engine.lane import Lane, Parked, by_place
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.shard import Shard
@@ -68,6 +70,24 @@ class Parking:
                     continue
                 lane = shard.lane(main, key, now)
                 surplus, lane.waiting = lane.waiting, []
+                shard.waiting -= len(surplus)
+                for record in surplus:
+                    self._park(shard, lane, record, now)
+
+    def make_room(self, shard: Shard, now: float) -> None:
+        """What ends out of order is nearly too much to be told: move all that wait for a tier.
+
+        They are what stays incomplete for long. What runs or is about to ends by itself.
+        """
+        if self._ladder.wait(0.0) is None:
+            return
+        for lanes in shard.lanes.values():
+            for lane in list(lanes.values()):
+                if not isinstance(lane, Lane) or not lane.waiting or not lane.order:
+                    continue
+                first = bisect_left(lane.waiting, lane.order[0], key=by_place)
+                surplus = lane.waiting[first:]
+                del lane.waiting[first:]
                 shard.waiting -= len(surplus)
                 for record in surplus:
                     self._park(shard, lane, record, now)

@@ -39,7 +39,13 @@ class Pressure:
             needed = {main for main, _ in shard.for_main}
             for main in self._ladder.mains:
                 log = shard.logs[main]
-                if total <= self._capacity // 2 or main in needed or main not in crowded:
+                if main in needed:
+                    self._out.resume(log)
+                elif log.crowded and not log.watermark.inherited.bounds:
+                    # More that ends out of order could not be told beside a commit; but what the
+                    # last owner left incomplete has to be read, or there will never be more room.
+                    self._out.pause(log)
+                elif total <= self._capacity // 2 or main not in crowded:
                     self._out.resume(log)
                 elif full_for > FULL_BEFORE_PAUSE:
                     self._out.pause(log)

@@ -21,6 +21,7 @@ class Message(Protocol):
     def value(self) -> bytes | None: ...  # noqa: D102
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
     def headers(self) -> Headers | None: ...  # noqa: D102
+    def leader_epoch(self) -> int | None: ...  # noqa: D102
 
 
 class Log:
@@ -34,7 +35,10 @@ class Log:
             a parked one, apart.
         live: whether this assignment still holds; what belongs to a dead log is dropped.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
-        committed: the offset committed last.
+        committed: the offset committed last, and which above it were told to be complete.
+        told: up to where complete offsets were told beside a commit.
+        epoch: the leader epoch of the last record received, by the last owner at first.
+        crowded: whether what is told there is near its limit.
         held: of a tier, records that are not due, as (due, record), in log order.
         holding: how many of those have not been taken out of turn.
         target: while the shard is rebuilt: the end up to which a tier has to be read, else None.
@@ -45,8 +49,9 @@ class Log:
     """
 
     __slots__ = (
-        "at_end", "committed", "delay", "held", "holding", "live", "load", "partition", "paused",
-        "refetch", "rung", "scanned", "stale", "target", "topic", "watermark",
+        "at_end", "committed", "crowded", "delay", "epoch", "held", "holding", "live", "load",
+        "partition", "paused", "refetch", "rung", "scanned", "stale", "target", "told", "topic",
+        "watermark",
     )  # fmt: skip
 
     def __init__(self, topic: str, partition: int, delay: float | None, rung: int) -> None:
@@ -55,7 +60,10 @@ class Log:
         self.live, self.stale, self.paused, self.at_end = True, False, False, False
         self.load = self.holding = 0
         self.watermark = Watermark()
-        self.committed: int | None = None
+        self.committed: tuple[int, str] | None = None
+        self.epoch: int | None = None
+        self.told = 0
+        self.crowded = False
         self.held: deque[tuple[float, Record]] = deque()
         self.target: int | None = None
         self.scanned: int | None = None

@@ -6,14 +6,18 @@ the tiers' high watermarks); the tiers read to those; main read on; jobs start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from streamjobs.engine.intake import Intake
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.metadata import NOTHING, ROOM, Committed, pack
 from streamjobs.engine.outbox import BEGINNING, Outbox
-from streamjobs.engine.records import Log
+from streamjobs.engine.records import Log, Message
 from streamjobs.engine.shard import Shard
 from streamjobs.engine.turns import Turns
+
+# Batches that arrive of a shard before it is known where it stands; then its partitions pause.
+EARLY_BATCHES = 16
 
 
 class Taking:
@@ -30,25 +34,56 @@ class Taking:
         self._ladder, self._out, self._turns, self._intake = ladder, out, turns, intake
 
     def answered(
-        self, shard: Shard, committed: Mapping[str, int | None], ends: Mapping[str, int]
+        self,
+        shard: Shard,
+        committed: Mapping[str, Committed | None],
+        ends: Mapping[str, int],
+        now: float,
     ) -> None:
         """Take in where the shard's partitions stand; see ``Engine.taken``."""
         for topic, log in shard.logs.items():
             base = committed.get(topic)
-            log.committed = base
-            if log.stale:
-                self._out.seek(log, BEGINNING if base is None else base)
-            elif log.watermark.position is None:
-                log.watermark.position = base
-            if topic in ends and ends[topic] > (base or 0):
+            if base is not None and self._renewed(topic, base):
+                # The offset counts records of a topic that is no more.
+                base = None
+                shard.early = [e for e in shard.early if e[0] is not log]
+                self._out.seek(log, BEGINNING)
+            elif log.stale:
+                self._out.seek(log, BEGINNING if base is None else base.offset)
+            _begin(log, base)
+            if topic in ends and ends[topic] > (0 if base is None else base.offset):
                 log.target = ends[topic]
-                # It may have been filled and paused before its end was known.
-                self._out.resume(log)
+            # It may have been filled and paused before it was known where it stands.
+            self._out.resume(log)
         shard.answered = True
-        self.go_on(shard, 0.0)
+        early, shard.early = shard.early, []
+        for log, what in early:
+            self.arrived(shard, log, what, now)
+        self.go_on(shard, now)
         if any(log.target is not None for log in shard.logs.values()):
             for main in self._ladder.mains:
                 self._out.pause(shard.logs[main])
+
+    def arrived(self, shard: Shard, log: Log, what: Sequence[Message] | int, now: float) -> None:
+        """Take in records, or an end, of a shard that is not active.
+
+        Before it is known which of them are complete they only wait; then tiers are read, and
+        main waits until that is done.
+        """
+        if not shard.answered or log.delay is None:
+            shard.early.append((log, what))
+            if not shard.answered and len(shard.early) > EARLY_BATCHES:
+                self._out.pause(log)
+        elif isinstance(what, int):
+            self._intake.tier_ended(log, what)
+        else:
+            self._intake.tier(shard, log, what, now)
+
+    def _renewed(self, topic: str, base: Committed) -> bool:
+        """Whether the topic was deleted and made again since the last commit."""
+        then = None if base.metadata is None else base.metadata.topic_id
+        today = self._ladder.topic_ids.get(topic)
+        return then is not None and today is not None and then != today
 
     def go_on(self, shard: Shard, now: float) -> None:
         """Start a shard once all of its tiers are read to the ends that were asked for."""
@@ -86,3 +121,17 @@ class Taking:
             fresh.stale, fresh.paused = True, old.paused
             self._out.resume(fresh)
             shard.logs[topic] = fresh
+
+
+def _begin(log: Log, base: Committed | None) -> None:
+    """Begin where the last owner has ended."""
+    if base is None:
+        return
+    watermark, runs = log.watermark, NOTHING
+    if watermark.position is None:
+        watermark.position = base.offset
+    if base.metadata is not None:
+        watermark.inherited, log.epoch = base.metadata.above, base.metadata.epoch
+        runs, _ = pack(base.metadata.above.bounds, ROOM)
+        log.told = watermark.inherited.upto
+    log.committed = base.offset, runs

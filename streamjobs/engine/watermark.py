@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from streamjobs.engine.metadata import Above
+
+# Complete offsets that may stand among the incomplete ones before they are weeded out, at least:
+# a job of two hours at the bottom must not make a list of all that ended meanwhile.
+WEED_FROM = 1_024
+
 
 class Watermark:
     """The received, not yet complete offsets of one partition.
@@ -15,14 +21,17 @@ class Watermark:
 
     Attributes:
         position: the next offset to be received, or None before the first record or end.
+        inherited: what the last owner said of offsets from the committed one on; it holds for those
+            that are not received yet.
     """
 
-    __slots__ = ("_done", "_pending", "position")
+    __slots__ = ("_done", "_pending", "inherited", "position")
 
     def __init__(self) -> None:
         self._pending: deque[int] = deque()
         self._done: set[int] = set()
         self.position: int | None = None
+        self.inherited = Above()
 
     def received(self, offsets: Sequence[int]) -> None:
         """Take in offsets, ascending and above all earlier ones."""
@@ -52,4 +61,37 @@ class Watermark:
         pending, done = self._pending, self._done
         while pending and pending[0] in done:
             done.remove(pending.popleft())
-        return pending[0] if pending else self.position
+        if self.inherited.bounds and (self.position or 0) >= self.inherited.upto:
+            self.inherited = Above()
+        if len(done) > WEED_FROM and len(done) > len(pending) // 2:
+            self._pending = pending = deque(o for o in pending if o not in done)
+            done.clear()
+        if pending or self.position is None:
+            return pending[0] if pending else None
+        return self.inherited.next_incomplete(self.position)
+
+    def bounds(self) -> list[int]:
+        """Where incomplete and complete offsets take turns, from the one to commit on.
+
+        Returns:
+            As in ``Above``; empty when nothing above the offset to commit is complete.
+        """
+        if self.position is None or not (self._pending or self.inherited.bounds):
+            return []
+        bounds: list[int] = []
+        done, end = self._done, -1
+        for offset in self._pending:
+            if offset in done:
+                continue
+            if offset != end:
+                if bounds:
+                    bounds.append(end)
+                bounds.append(offset)
+            end = offset + 1
+        for begin, after in self.inherited.stretches(self.position):
+            if begin != end:
+                if bounds:
+                    bounds.append(end)
+                bounds.append(begin)
+            end = after
+        return bounds if len(bounds) > 1 else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -30,6 +30,13 @@ Partition = tuple[str, int]
 BATCH = 999
 # Seconds the loop may wait for an answer about a shard; other shards wait with it.
 STABLE_TIMEOUT = 0.5
+
+
+class Stand(NamedTuple):
+    """A committed offset, and the text beside it."""
+
+    offset: int
+    text: str | None
 
 
 class NotAMember(StreamjobsError):
@@ -126,7 +133,7 @@ class GroupConsumer:
 
     def where_it_stands(
         self, partitions: Collection[Partition], tiers: Collection[str]
-    ) -> tuple[dict[str, int | None], dict[str, int]] | None:
+    ) -> tuple[dict[str, Stand | None], dict[str, int]] | None:
         """Ask how far one shard is done and how long its tiers are, in this order.
 
         The committed offsets have to be stable, and read first: read the other way round, a move
@@ -134,8 +141,9 @@ class GroupConsumer:
         high watermarks, by a client that reads uncommitted: the last stable offset lags behind.
 
         Returns:
-            The committed offset by topic (None: nothing was ever committed), and the high
-            watermark by tier; or None when there are no stable offsets yet.
+            The committed offset and the text beside it by topic (None: nothing was ever
+            committed), and the high watermark by tier; or None when there are no stable offsets
+            yet.
         """
         asked = [TopicPartition(*pair) for pair in partitions]
         try:
@@ -150,7 +158,10 @@ class GroupConsumer:
         except KafkaException as error:
             logger.info("group %s: no stable offsets yet: %s", self._group, error.args[0].str())
             return None
-        committed = {p.topic: None if p.offset == OFFSET_INVALID else p.offset for p in answer}
+        committed = {
+            p.topic: None if p.offset == OFFSET_INVALID else Stand(p.offset, p.metadata)
+            for p in answer
+        }
         return committed, ends
 
     def pause(self, partitions: Iterable[Partition]) -> None:
@@ -165,12 +176,15 @@ class GroupConsumer:
         """Read on from ``offset``."""
         self._consumer.seek(TopicPartition(*partition, offset))
 
-    def offsets(self, offsets: Mapping[Partition, int]) -> list[TopicPartition]:
+    def offsets(self, offsets: Mapping[Partition, tuple[int, str]]) -> list[TopicPartition]:
         """Build what a commit may contain: the one place where commits are made of offsets.
 
         Kafka checks member and generation and never ownership, takes commits of consumers that
         are in no group, and fences nobody by an empty list. So: intersected with the assignment,
         refused without a member id, and the caller sends nothing when nothing is left.
+
+        Args:
+            offsets: by partition, with the text that stands beside each.
 
         Raises:
             NotAMember: there is no member id.
@@ -178,7 +192,11 @@ class GroupConsumer:
         if not self._consumer.memberid():
             raise NotAMember(f"group {self._group}: not a member at present; nothing is committed")
         owned = {(p.topic, p.partition) for p in self._consumer.assignment()}
-        return [TopicPartition(*pair, offset) for pair, offset in offsets.items() if pair in owned]
+        return [
+            TopicPartition(*pair, offset, metadata=text)
+            for pair, (offset, text) in offsets.items()
+            if pair in owned
+        ]
 
     def begin_commit(
         self, offsets: list[TopicPartition], done: Callable[[KafkaError | None], None]

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamjobs.clock import wall
-from streamjobs.engine.engine import Cycle, Engine
+from streamjobs.engine.cycles import Cycle
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move
 from streamjobs.failpoints import ACTIVE, hit
 from streamjobs.headers import Reason, foreign, headers_of, write_move
@@ -59,22 +61,27 @@ class CommitCycle:
         self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
         self._queue, self._worker, self._metrics = queue, worker, metrics
         self._producer: TransactionalProducer | IdempotentProducer | None = None
+        self._transactional_id: str | None = None
         self._under_way: Cycle | None = None
+        self._clean = False
 
     @property
     def under_way(self) -> bool:
         """Whether a plain commit waits for the broker's word."""
         return self._under_way is not None
 
-    def run(self, *, wait: bool = False) -> bool:
+    def run(self, *, wait: bool = False, everything: bool = False, clean: bool = False) -> bool:
         """Make one cycle of all that was decided; False when it has to be tried again later.
 
         Args:
             wait: whether to wait for the broker's word on a plain commit too.
+            everything: whether to commit of every owned partition, where there is news or not.
+            clean: whether to say that they are given back in order.
         """
         if self._under_way is not None and not wait:
             return True
-        cycle = self._engine.cycle()
+        self._clean = clean
+        cycle = self._engine.cycle(everything=everything)
         if cycle is None:
             return True
         hit("cycle.taken")
@@ -91,20 +98,17 @@ class CommitCycle:
 
     def confirm(self) -> bool:
         """Whether the broker still takes our commits, asked by one that changes nothing."""
-        if not self.run(wait=True):
-            return False
         try:
-            if offsets := self._consumer.offsets(self._engine.standing):
-                self._consumer.commit(offsets)
-        except (CommitRefused, NotAMember) as error:
+            self._consumer.offsets({})
+        except NotAMember as error:
             logger.info("queue %s: %s", self._queue, error)
             return False
-        return True
+        return self.run(wait=True, everything=True)
 
     def _send(self, cycle: Cycle, *, wait: bool) -> None:
-        offsets = self._consumer.offsets(cycle.offsets)
+        offsets = self._consumer.offsets(self._texts(cycle))
         if cycle.produces:
-            if len(offsets) < len(cycle.offsets) or not offsets:
+            if len(offsets) < len(cycle.notes) or not offsets:
                 raise CycleFailed("partitions of this cycle are being taken away")
             self._settle()
             hit("cycle.settled")
@@ -120,6 +124,13 @@ class CommitCycle:
             hit("cycle.plain")
             self._under_way = cycle
             self._consumer.begin_commit(offsets, self._answered)
+
+    def _texts(self, cycle: Cycle) -> dict[Partition, tuple[int, str]]:
+        """What to commit, with what the next owner has to know of it."""
+        return {
+            partition: (note.offset, note.text(self._transactional_id, clean=self._clean))
+            for partition, note in cycle.notes.items()
+        }
 
     def _write(self, cycle: Cycle, offsets: list[Any]) -> None:
         now = round(wall() * 1000)
@@ -142,7 +153,7 @@ class CommitCycle:
         again, waited for on the same connection, come after it.
         """
         if self._under_way is not None:
-            if offsets := self._consumer.offsets(self._under_way.offsets):
+            if offsets := self._consumer.offsets(self._texts(self._under_way)):
                 self._consumer.commit(offsets)
             self._under_way = None
 

@@ -23,12 +23,13 @@ from enum import Enum
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
+from streamjobs.engine.metadata import Committed, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import Failed
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.group import GroupConsumer, Stand
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
@@ -266,9 +267,27 @@ class QueueLoop(threading.Thread):
                 left += [number] if mine else []
                 continue
             hit("loop.answered")
-            self.engine.taken(number, *answer)
+            stands, ends = answer
+            committed = {topic: self._committed(topic, at) for topic, at in stands.items()}
+            self.engine.taken(number, committed, ends, wall())
         self._questions = left
         self._next_question = now + (QUESTION_RETRY if left else 0.0)
+
+    def _committed(self, topic: str, stand: Stand | None) -> Committed | None:
+        """Read what stands beside a committed offset; what is not ours is said, and ignored."""
+        if stand is None:
+            return None
+        metadata = read(stand.text, stand.offset)
+        if metadata is None and stand.text:
+            logger.warning(
+                "queue %s: beside offset %d of %s stands %.80r, which is not of this program: "
+                "finished jobs above that offset may run again",
+                self.queue,
+                stand.offset,
+                topic,
+                stand.text,
+            )
+        return Committed(stand.offset, metadata)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

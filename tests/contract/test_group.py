@@ -75,7 +75,7 @@ def test_before_it_is_a_member_it_commits_nothing(place: Place) -> None:
 
     # Under KIP-848 the client makes its member id itself, before it joins: there it owns nothing.
     try:
-        offsets = consumer.offsets({(place.name, 0): 1})
+        offsets = consumer.offsets({(place.name, 0): (1, "")})
     except NotAMember as error:
         assert place.name in str(error)  # noqa: PT017 (one of two right answers)
         offsets = []
@@ -89,7 +89,7 @@ def test_only_what_it_owns_is_committed(place: Place) -> None:
     (mine,), (theirs,) = owned, others
 
     # when one of them is asked for a commit of both
-    offsets = first.offsets({mine: 1, theirs: 1})
+    offsets = first.offsets({mine: (1, ""), theirs: (1, "")})
 
     # then it makes one of its own
     assert [(p.topic, p.partition, p.offset) for p in offsets] == [(*mine, 1)]
@@ -136,7 +136,7 @@ def test_a_commit_that_is_not_waited_for_is_answered_in_a_later_poll(place: Plac
     poll_until(lambda: len(owned) == 2, consumer)
     answers: list[KafkaError | None] = []
 
-    consumer.begin_commit(consumer.offsets({(place.name, 0): 4}), answers.append)
+    consumer.begin_commit(consumer.offsets({(place.name, 0): (4, "told")}), answers.append)
     assert answers == []
     poll_until(lambda: answers, consumer)
 

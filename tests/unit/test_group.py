@@ -68,8 +68,8 @@ def test_who_is_in_no_group_commits_nothing_of_what_it_still_holds(
     member: group.GroupConsumer,
 ) -> None:
     consumer: Any = member._consumer
-    offsets = {("shop.mail", 3): 7, ("shop.mail", 4): 7}
-    assert [(p.partition, p.offset) for p in member.offsets(offsets)] == [(3, 7)]
+    offsets = {("shop.mail", 3): (7, "x"), ("shop.mail", 4): (7, "x")}
+    assert [(p.partition, p.offset, p.metadata) for p in member.offsets(offsets)] == [(3, 7, "x")]
 
     consumer.member = ""
 

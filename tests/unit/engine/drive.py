@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamjobs.engine.engine import Cycle, Engine
+from streamjobs.engine.cycles import Cycle
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.metadata import Committed
 from streamjobs.engine.records import Record
 from streamjobs.engine.results import RELEASED, Failed, Result
 from streamjobs.executors.threads import GOES_ON
@@ -27,6 +29,7 @@ class FakeMessage:
     partition_: int = 0
     at: float = 0.0
     headers_: Sequence[tuple[str, bytes | None]] = ()
+    epoch: int = 0
 
     def topic(self) -> str:
         return self.topic_
@@ -48,6 +51,9 @@ class FakeMessage:
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         return list(self.headers_) or None
+
+    def leader_epoch(self) -> int:
+        return self.epoch
 
 
 @dataclass
@@ -141,12 +147,16 @@ def own(engine: Engine, *partitions: int) -> None:
 def take(
     engine: Engine,
     *,
-    committed: dict[str, int | None] | None = None,
+    committed: Mapping[str, int | Committed | None] | None = None,
     ends: dict[str, int] | None = None,
 ) -> None:
     """Answer the engine's questions; by default nothing was ever committed, and tiers are empty."""
+    offsets = {
+        topic: offset if offset is None or isinstance(offset, Committed) else Committed(offset)
+        for topic, offset in (committed or {}).items()
+    }
     for number in engine.take_questions():
-        engine.taken(number, committed or {}, {SHORT: 0, LONG: 0, **(ends or {})})
+        engine.taken(number, offsets, {SHORT: 0, LONG: 0, **(ends or {})}, 0.0)
 
 
 def origin(offset: int, **more: str) -> tuple[tuple[str, bytes], ...]:

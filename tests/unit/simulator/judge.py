@@ -3,9 +3,10 @@
 It is told of each start and end of an attempt and of each thing the broker accepted, and raises
 ``Violation`` at the first that breaks a guarantee.
 
-What runs again: the offsets that are committed say nothing of what is complete above them, so after
-a hand-over a job above the committed offset may run again, and its record may be carried on again.
-Such are counted as reruns; within one taking of a shard nothing may happen twice.
+What runs again: jobs that were started and are in no commit when their worker is gone. What a
+commit told to be complete, below its offset or in the text beside it, neither runs nor is carried
+on again. Where that text is lost (``tells`` is false) what stands above the offset may run and be
+carried on again after a hand-over; within one taking of a shard nothing may happen twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Protocol
 
-from unit.simulator.model_log import Job, Lane, Log, Msg
+from unit.simulator.model_log import Job, Lane, Log, Msg, Told
+
+from streamjobs.engine.metadata import read
 
 _by_place = attrgetter("place")
 
@@ -51,14 +54,16 @@ class Judge:
         rungs: how many rungs the ladder has.
         immediate: how many tries a job has at once before it uses a rung.
         ordering: of the queue: key, none or partition.
+        tells: whether the text beside committed offsets reaches the next owner.
 
     Attributes:
         totals: what happened, by name.
         unended: jobs that no rightful attempt has ended.
     """
 
-    def __init__(self, rungs: int, immediate: int, ordering: str) -> None:
+    def __init__(self, rungs: int, immediate: int, ordering: str, *, tells: bool = True) -> None:
         self._rungs, self._immediate, self._ordering = rungs, immediate, ordering
+        self._tells = tells
         self.totals: Counter[str] = Counter()
         self.starts = self.unended = self.accepts = 0
         self.lanes: dict[tuple[str, bytes], Lane] = {}
@@ -130,6 +135,8 @@ class Judge:
             raise Violation(f"{msg} starts twice in one taking of its shard")
         if msg.moved == take:
             raise Violation(f"{msg} starts after it was carried on")
+        if msg.told and rightful:
+            raise Violation(f"{msg} starts after it was committed as complete")
         if msg.moved or (msg.take and msg.take != take):
             self.totals["reruns"] += 1
             msg.job.reruns += 1
@@ -174,13 +181,15 @@ class Judge:
 
     # -- what the broker accepted ------------------------------------------------------------
 
-    def accepted(self, offsets: dict[Log, int]) -> None:
+    def accepted(self, offsets: dict[Log, Told]) -> None:
         """Offsets of a commit, or of a transaction that was committed."""
         for log, offset in offsets.items():
             self._commit(log, offset)
+            if self._tells:
+                self._tell(log, offset)
         self.accepts += 1
 
-    def sent(self, member: str | None, offsets: dict[Log, int]) -> None:
+    def sent(self, member: str | None, offsets: dict[Log, Told]) -> None:
         """Offsets on their way: they must be of partitions the sender owns, or be refused."""
         for log in offsets:
             if log.owner != member:
@@ -202,7 +211,11 @@ class Judge:
             raise Violation(f"{source} is carried on twice in one taking, now to {copy}")
         if source.done and source.take == take:
             raise Violation(f"{source} is complete, and yet carried on to {copy}")
+        if source.told and self._tells:
+            raise Violation(f"{source} is committed as complete, and yet carried on to {copy}")
         if source.moved:
+            if self._tells:
+                raise Violation(f"{source} is carried on again by another owner, to {copy}")
             job.reruns += 1
             self.totals["reruns"] += 1
         self._follows(source, copy, take)
@@ -240,6 +253,22 @@ class Judge:
             if msg.job.ends > 1 and not msg.job.reruns:
                 raise Violation(f"{msg.job} has two ends")
         log.judged = offset
+
+    def _tell(self, log: Log, told: Told) -> None:
+        """What the text says to be complete has to be, and will not be touched again."""
+        metadata = read(told.text, told)
+        if metadata is None:
+            raise Violation(f"beside {told} of {log.name} stands {told.text!r}")
+        above = metadata.above
+        for msg in log.entries[told : above.upto]:
+            if msg is None or msg.told or not above.complete(msg.offset_):
+                continue
+            if not msg.done and not msg.moved:
+                self._superseded(msg)
+            if msg.done and msg.children > 0:
+                raise Violation(f"{msg} is told to be complete without its children")
+            msg.told = True
+            self.totals["told"] += 1
 
     def _follows(self, source: Msg, copy: Msg, take: int) -> None:
         """What a copy says must follow from its source and the attempt that was made."""

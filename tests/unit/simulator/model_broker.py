@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Protocol
 
-from unit.simulator.model_log import Log, Msg
+from unit.simulator.model_log import Log, Msg, Told
 
 # Seconds after which the broker aborts a transaction that nobody ends.
 TRANSACTION_TIMEOUT = 15.0
@@ -34,9 +34,9 @@ class Members(Protocol):
 class Referee(Protocol):
     """Who is told what the broker accepted."""
 
-    def sent(self, member: str | None, offsets: dict[Log, int]) -> None: ...
+    def sent(self, member: str | None, offsets: dict[Log, Told]) -> None: ...
 
-    def accepted(self, offsets: dict[Log, int]) -> None: ...
+    def accepted(self, offsets: dict[Log, Told]) -> None: ...
 
     def written(self, records: Iterable[tuple[Msg, Msg, int]]) -> None: ...
 
@@ -57,7 +57,7 @@ class Txn:
         self.producer, self.begun = producer, begun
         self.state = "open"
         self.parts: dict[Log, list[Msg]] = {}
-        self.offsets: dict[Log, int] = {}
+        self.offsets: dict[Log, Told] = {}
         self.copies: list[tuple[Msg, Msg, int]] = []
         self.markers = 0
 
@@ -96,7 +96,7 @@ class Broker:
 
     # -- plain commits -----------------------------------------------------------------------
 
-    def commit(self, member: str | None, generation: int, offsets: dict[Log, int]) -> bool:
+    def commit(self, member: str | None, generation: int, offsets: dict[Log, Told]) -> bool:
         """Take offsets of a member of this generation, whoever owns the partitions."""
         if not self._members.knows(member, generation):
             self.fences += 1
@@ -130,7 +130,7 @@ class Broker:
         part.append(msg)
 
     def send_offsets(
-        self, txn: Txn, member: str | None, generation: int, offsets: dict[Log, int]
+        self, txn: Txn, member: str | None, generation: int, offsets: dict[Log, Told]
     ) -> None:
         """Add offsets; they are unstable from now on until the end has reached them."""
         self._fence(txn.producer, txn)

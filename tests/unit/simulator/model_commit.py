@@ -8,7 +8,7 @@ from typing import Any
 
 from unit.simulator.model_broker import Broker, Producer, Refused, Txn
 from unit.simulator.model_consumer import Consumer
-from unit.simulator.model_log import Job, Log, Msg
+from unit.simulator.model_log import Job, Log, Msg, Told
 from unit.simulator.setups import Setup
 
 Steps = Generator[float, None, Any]
@@ -35,7 +35,7 @@ class Committing:
         self.trap: tuple[str, str, float] | None = None
         self._under_way: Any = None
         self._answer: bool | None = None
-        self._wire: tuple[str | None, int, dict[Log, int]] | None = None
+        self._wire: tuple[str | None, int, dict[Log, Told]] | None = None
         self._next_commit = self._retry_at = 0.0
 
     def _commit(self, *, wait: bool = False) -> Steps:
@@ -50,7 +50,11 @@ class Committing:
         if cycle is None:
             return True
         logs, owned = self.world.logs, self.consumer.fetches
-        offsets = {logs[p]: o for p, o in cycle.offsets.items() if logs[p] in owned}
+        offsets = {
+            logs[p]: Told(o, cycle.notes[p].text(None, clean=False))
+            for p, o in cycle.offsets.items()
+            if logs[p] in owned
+        }
         member = self.member is not None and self.generation >= 0
         cut = cycle.produces and (len(offsets) < len(cycle.offsets) or not offsets)
         if not member or cut:
@@ -65,7 +69,7 @@ class Committing:
             yield from self._begin_commit(offsets)
         return True
 
-    def _plain(self, cycle: Any, offsets: dict[Log, int]) -> Steps:
+    def _plain(self, cycle: Any, offsets: dict[Log, Told]) -> Steps:
         yield from self._flush_wire()
         self._answered()
         yield from self._network("plain")
@@ -75,7 +79,7 @@ class Committing:
         self._conclude(cycle, done=done)
         return done
 
-    def _begin_commit(self, offsets: dict[Log, int]) -> Steps:
+    def _begin_commit(self, offsets: dict[Log, Told]) -> Steps:
         self._wire = (self.member, self.generation, offsets)
         if self.trap is not None:
             yield from self.world.step(self, "wire")
@@ -111,7 +115,7 @@ class Committing:
             yield 0.3
         self.deliver()
 
-    def _transaction(self, cycle: Any, offsets: dict[Log, int]) -> Steps:
+    def _transaction(self, cycle: Any, offsets: dict[Log, Told]) -> Steps:
         txn: Txn | None = None
         try:
             yield from self._flush_wire()

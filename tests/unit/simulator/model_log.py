@@ -6,7 +6,18 @@ methods as the client's records. A ``Log`` is one partition with its group's com
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
+
+
+class Told(int):
+    """A committed offset with the text that stands beside it."""
+
+    text: str
+
+    def __new__(cls, offset: int, text: str) -> Self:
+        told = super().__new__(cls, offset)
+        told.text = text
+        return told
 
 
 class Lane:
@@ -60,12 +71,13 @@ class Msg:
         again: whether its last attempt failed in such a way that it is tried again in place.
         children: how many child jobs its success brings about and are not yet in the log.
         behind: whether it was received while an earlier job of its lane had not ended.
+        told: whether a commit told it to be complete, by its offset or in the text beside it.
     """
 
     __slots__ = (
         "again", "at_ms", "attempts", "behind", "children", "climbed", "done", "due", "headers_",
         "job", "key_", "log", "moved", "next", "offset_", "reason", "result", "rung", "source",
-        "take", "tries",
+        "take", "told", "tries",
     )  # fmt: skip
 
     def __init__(self, log: Log, key: bytes | None, at_ms: int) -> None:
@@ -79,7 +91,7 @@ class Msg:
         self.source: Msg | None = None
         self.next: Msg | None = None
         self.reason = self.result = ""
-        self.done = self.behind = self.again = False
+        self.done = self.behind = self.again = self.told = False
 
     def topic(self) -> str:
         return self.log.topic
@@ -101,6 +113,9 @@ class Msg:
 
     def headers(self) -> Any:
         return self.headers_
+
+    def leader_epoch(self) -> int:
+        return 0
 
     def __str__(self) -> str:
         return f"{self.log.name}@{self.offset_} of {self.job}"
@@ -129,9 +144,9 @@ class Log:
         self.name = f"{topic.removeprefix('shop.mail')}[{number}]"
         self.entries: list[Msg | None] = []
         self.open: dict[Any, int] = {}
-        self.committed: int | None = None
+        self.committed: Told | None = None
         self.written = 0
-        self.pending: dict[Any, tuple[int, int]] = {}
+        self.pending: dict[Any, tuple[int, Told]] = {}
         self.owner: str | None = None
         self.judged = 0
 

@@ -15,6 +15,8 @@ from unit.simulator.model_consumer import Consumer
 from unit.simulator.model_executor import Executor
 from unit.simulator.model_log import Lane, Log, Msg
 
+from streamjobs.engine.metadata import Committed, read
+
 Partition = tuple[str, int]
 
 SESSION = 6.0
@@ -29,7 +31,7 @@ class Question:
 
     def __init__(self, since: float) -> None:
         self.since = since
-        self.committed: dict[str, int | None] | None = None
+        self.committed: dict[str, Committed | None] | None = None
 
 
 class Worker(Committing):
@@ -161,17 +163,25 @@ class Worker(Committing):
                 if any(log.pending for log in shard):
                     self._end_old_transactions(shard, question)
                     continue
-                question.committed = {log.topic: log.committed for log in shard}
+                question.committed = {log.topic: self._committed(log) for log in shard}
                 if self.trap is not None:
                     yield from self.world.step(self, "question")
                 if self.rng.random() < 0.3:
                     continue
             ends = {log.topic: len(log.entries) for log in shard if log.kind == "tier"}
             del self._questions[number]
-            self.engine.taken(number, question.committed, ends)
+            self._tell_time()
+            self.engine.taken(number, question.committed, ends, self.told)
             self.world.watch_tiers(self, number)
             if self.world.trace is not None:
                 self.world.note(self, f"taken {number} {question.committed} {ends}")
+
+    def _committed(self, log: Log) -> Committed | None:
+        told = log.committed
+        if told is None:
+            return None
+        # An operator who sets offsets, or a tool that copies them, leaves no text beside them.
+        return Committed(int(told), None if self.setup.strips_text else read(told.text, told))
 
     def _end_old_transactions(self, shard: list[Log], question: Question) -> None:
         if self.setup.ends_by_id and self.world.now - question.since > UNSTABLE_PATIENCE:

@@ -22,7 +22,10 @@ WANTED = tuple(
     f"streamjobs.{m}" for m in ("engine.engine", "engine.ladder", "engine.results", "headers")
 )
 # Limits of the engine that a history of some hundred jobs would not reach.
-SMALL = {"HELD_PER_TIER": 8, "LANE_CAP": 6, "SHARD_CAP": 15, "HEAD_PATIENCE": 2.0}
+SMALL = {
+    "HELD_PER_TIER": 8, "LANE_CAP": 6, "SHARD_CAP": 15, "HEAD_PATIENCE": 2.0, "WEED_FROM": 4,
+    "ROOM": 32,
+}  # fmt: skip
 WORKER = "unit.simulator.model_worker"
 SHELL = f"tests/{WORKER.replace('.', '/')}.py"
 

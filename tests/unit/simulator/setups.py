@@ -51,6 +51,7 @@ class Setup:
         drains: whether a revoke waits for running jobs, up to ``drain_budget`` seconds.
         marker_delay: seconds that a transaction's marker takes at most.
         ends_by_id: whether owners end a dead owner's transaction, or wait for its expiry.
+        strips_text: whether what stands beside committed offsets is lost.
         limits: of the engine, where a small one shows more.
     """
 
@@ -82,6 +83,7 @@ class Setup:
     ends_by_id: bool
     slow_network: bool
     small: bool
+    strips_text: bool
     faults: list[Fault] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -133,6 +135,7 @@ def draw(seed: int) -> Setup:
         ends_by_id=rand() < 0.6,
         slow_network=rand() < 0.5,
         small=rand() < 0.5,
+        strips_text=rand() < 0.08,
         faults=_faults(rng, until),
     )
 

@@ -46,7 +46,9 @@ class World:
         self.rng = Random(setup.seed * 2 + 1)
         self.now = BEGIN
         self.trace: list[str] | None = [] if trace else None
-        self.judge = Judge(len(setup.writes), setup.immediate, setup.ordering)
+        self.judge = Judge(
+            len(setup.writes), setup.immediate, setup.ordering, tells=not setup.strips_text
+        )
         parts.shrink(setup.small)
         self._queue: list[tuple[float, int, Any]] = []
         self._count = self._takes = self._names = self._producers = self._turns = 0

@@ -18,7 +18,7 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.threads import ThreadExecutor
-from streamjobs.kafka.group import Polled
+from streamjobs.kafka.group import Polled, Stand
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker.loop import Parts, QueueLoop, State
@@ -42,7 +42,7 @@ class Script:
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     under_way: bool = False
-    stands: dict[str, int] = field(default_factory=dict)
+    stands: dict[str, Stand] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.deadline = monotonic() + 10.0
@@ -346,7 +346,7 @@ def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Scri
         lambda loop: loop.assigned([(LONG, 0)]),
         lambda _: script.diary.append("polled"),
     ]
-    script.stands = {MAIN: 0}
+    script.stands = {MAIN: Stand(0, "")}
 
     script.loop.run()
 

@@ -8,6 +8,7 @@ ENGINE = "streamjobs/engine/engine.py"
 WATERMARK = "streamjobs/engine/watermark.py"
 LANE = "streamjobs/engine/lane.py"
 DECIDE = "streamjobs/engine/decide.py"
+CYCLES = "streamjobs/engine/cycles.py"
 TAKING = "streamjobs/engine/taking.py"
 
 PATCHES = (
@@ -19,7 +20,7 @@ PATCHES = (
     ),
     Patch(
         "an aborted cycle's moves are forgotten",
-        ENGINE,
+        CYCLES,
         "self._out.moves[:0] = [m for m in cycle.moves if m.record.log.live]",
         "pass",
     ),
