@@ -24,11 +24,7 @@ def run(jobs: int, runs: int) -> float:
             )
 
         def worker() -> dict[str, Any]:
-            report = place.python(
-                *("-m", "streamjobs.cli.main", "-A", "benchmarks.jobs:app", "worker", "-q", "noop"),
-                *("--drain", "--json", "--log-level", "warning"),
-                *("--concurrency", str(CONCURRENCY)),
-            )
+            report = place.python(*place.worker("--drain", "--concurrency", str(CONCURRENCY)))
             assert report["succeeded"] == total, report
             place.forget_group()
             return {"jobs": total, "seconds": report["seconds"]}
