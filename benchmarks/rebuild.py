@@ -15,6 +15,7 @@ from benchmarks.harness import Bench, bench, load
 from benchmarks.lines import FRESH, PARTITIONS, app
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.metadata import Committed
 from streamjobs.headers import Delivery, Failure, Origin, Reason, write_move
 from streamjobs.kafka.admin import Admin
 from streamjobs.settings import Settings
@@ -53,6 +54,9 @@ class Parked:
     def timestamp(self) -> tuple[int, int]:  # noqa: D102
         return 2, self._stamp
 
+    def leader_epoch(self) -> int:  # noqa: D102
+        return 0
+
     def headers(self) -> list[tuple[str, bytes]]:  # noqa: D102
         return self._headers
 
@@ -82,12 +86,14 @@ def engine_alone(jobs: int) -> dict[str, float]:
     """Rebuild in this process; what the records themselves cost is left out."""
     topics = QueueTopics("shop", "mail")
     tier, each = topics.tier(3600), jobs // PARTITIONS
+    stamp = round(time.time() * 1000)
     engine = Engine(Ladder(topics, (topics.main,), {tier: 3600.0}, (3600.0,), {topics.main: "T"}))
     engine.assigned([(topic, n) for topic in (topics.main, tier) for n in range(PARTITIONS)])
     for number in engine.take_questions():
-        engine.taken(number, {topics.main: each, tier: 0}, {tier: each})
+        committed = {topics.main: Committed(each), tier: Committed(0)}
+        engine.taken(number, committed, {tier: each}, stamp / 1000)
     seconds = cpu = 0.0
-    before, stamp = resident("self"), round(time.time() * 1000)
+    before = resident("self")
     for begin in range(0, each, BATCH):
         offsets = range(begin, min(each, begin + BATCH))
         for number in range(PARTITIONS):
@@ -107,7 +113,7 @@ def _worker(place: Bench, turn: int) -> dict[str, float]:
     with place.running("--log-level", "info") as worker:
         place.wait_for(lambda: ": assigned" in worker.log)
         began, busy, before = time.monotonic(), cpu_seconds(worker.pid), resident(worker.pid)
-        place.wait_for(lambda: len(place.notes("fresh")) == FRESH * turn)
+        place.wait_for(lambda: len(place.notes("fresh")) == FRESH * turn, within=180)
         seconds, cpu = time.monotonic() - began, cpu_seconds(worker.pid) - busy
         return {"seconds": seconds, "cpu": cpu, "megabytes": resident(worker.pid) - before}
 

@@ -12,7 +12,7 @@ from streamjobs.engine.parking import Parking
 from streamjobs.engine.records import Log, Message, Record
 from streamjobs.engine.shard import ONE_LANE, Shard
 from streamjobs.engine.turns import Turns
-from streamjobs.headers import headers_of, read_delivery
+from streamjobs.headers import headers_of, read_delivery, read_place
 
 # Records of a tier held in memory until due; only above it is the partition paused, since a pause
 # throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
@@ -85,17 +85,19 @@ class Intake:
         if log.watermark.inherited.bounds:
             batch = _news(log, batch)
         log.epoch = batch[-1].leader_epoch() if batch else log.epoch
+        delay = log.delay or 0.0
         for message in batch:
             offset: int = message.offset()  # type: ignore[assignment]
-            delivery = read_delivery(headers_of(message), rung=log.rung)
-            due = message.timestamp()[1] / 1000 + (log.delay or 0.0)
-            hold = log.target is None or (log.refetch is None and log.holding < HELD_PER_TIER)
-            if hold:
+            due = message.timestamp()[1] / 1000 + delay
+            if log.target is None or (log.refetch is None and log.holding < HELD_PER_TIER):
                 received.append(offset)
-            elif log.refetch is None:
+                delivery = read_delivery(headers_of(message), rung=log.rung)
+                record = Record(log, offset, shard.lane_key(message), message, delivery)
+                self._hold(shard, record, due, now)
+                continue
+            if log.refetch is None:
                 log.refetch = offset
-            record = Record(log, offset, shard.lane_key(message), message, delivery)
-            self._take(shard, record, due, hold=hold, now=now)
+            self._know(shard, message, due, now)
         if received:
             log.watermark.received(received)
         if log.refetch is None:
@@ -119,26 +121,37 @@ class Intake:
                 log.holding -= 1
                 self._due(shard, record, now)
 
-    def _take(self, shard: Shard, record: Record, due: float, *, hold: bool, now: float) -> None:
-        """Give a record of a tier its place in its lane, in memory or only noted."""
+    def _hold(self, shard: Shard, record: Record, due: float, now: float) -> None:
+        """Keep a record of a tier in memory, and give it its place in its lane."""
+        record.held = True
+        record.log.held.append((due, record))
+        record.log.holding += 1
         key, delivery = record.key, record.delivery
-        if hold:
-            record.held = True
-            record.log.held.append((due, record))
-            record.log.holding += 1
         origin = None if delivery is None else delivery.origin
         if key is None or delivery is None or origin is None or origin.partition != shard.number:
             return  # it is judged when it is due: nothing waits for it
-        main, place = self._ladder.main_of(origin)
-        if not hold and key not in shard.lanes[main]:
-            shard.lanes[main][key] = (place, due, delivery.waiting)
-            return
-        record.place = place
+        main, record.place = self._ladder.main_of(origin)
         lane = shard.lane(main, key, now)
-        if hold and not self._newest(shard, lane, record):
+        if not self._newest(shard, lane, record):
             _drop(record)
             return
-        lane.park(place, Parked(due, record if hold else None, waiting=delivery.waiting))
+        lane.park(record.place, Parked(due, record, waiting=delivery.waiting))
+        if lane.order[0] == record.place:
+            self._turns.advance(shard, main, lane, now)
+
+    def _know(self, shard: Shard, message: Message, due: float, now: float) -> None:
+        """Note the place of a record that will be read again later."""
+        origin, waiting = read_place(headers_of(message))
+        key = shard.lane_key(message)
+        if key is None or origin is None or origin[1] != shard.number:
+            return
+        main, place = self._ladder.place_of(origin[0], origin[2])
+        lanes = shard.lanes[main]
+        if key not in lanes:
+            lanes[key] = (place, due, waiting)
+            return
+        lane = shard.lane(main, key, now)
+        lane.park(place, Parked(due, None, waiting=waiting))
         if lane.order[0] == place:
             self._turns.advance(shard, main, lane, now)
 

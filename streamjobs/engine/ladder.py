@@ -51,10 +51,14 @@ class Ladder:
 
     def main_of(self, origin: Origin) -> tuple[str, int]:
         """The main topic whose lanes a record belongs to, and its place in their order."""
+        return self.place_of(origin.topic_id, origin.offset)
+
+    def place_of(self, topic_id: str, offset: int) -> tuple[str, int]:
+        """The main topic and the place of an origin, by its parts."""
         for main in self.mains:
-            if self.identity(main) == origin.topic_id:
-                return main, origin.offset
-        return self.mains[0], BEFORE_ALL + origin.offset
+            if (self.topic_ids.get(main) or main) == topic_id:
+                return main, offset
+        return self.mains[0], BEFORE_ALL + offset
 
     def retry(self, rung: int, retry_after: float | None) -> float | None:
         """The delay of a failed job's next wait in seconds, or None when its ladder is used up."""

@@ -13,6 +13,7 @@ from streamjobs.headers import (
     foreign,
     read_delivery,
     read_origin,
+    read_place,
     write_move,
 )
 
@@ -86,3 +87,22 @@ def test_reading_never_fails(headers: list[tuple[str, bytes | None]]) -> None:
 
     assert 1 <= delivery.attempts <= MAX_COUNT
     assert 0 <= delivery.rung <= MAX_COUNT
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["sj-origin", "sj-reason", "sj-attempt", "x"]),
+            st.none()
+            | st.sampled_from([b"waiting", b"failed", b"T:0:7", b":1:2", b"T:0:-1", b"T::"])
+            | st.binary(max_size=6),
+        )
+    )
+)
+def test_a_place_is_what_the_whole_state_says(headers: list[tuple[str, bytes | None]]) -> None:
+    whole = read_delivery(headers, rung=1)
+
+    origin, waiting = read_place(headers)
+
+    assert (None if origin is None else Origin(*origin)) == whole.origin
+    assert waiting == whole.waiting
