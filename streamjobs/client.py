@@ -377,7 +377,7 @@ class Client:
             raise InvalidArguments(
                 error.job, error.problems, index=index, sent=tally.delivered
             ) from error
-        except Exception as error:
+        except BaseException as error:  # of Ctrl-C, too, one wants to know how far it came
             self._wait(bulk, tally)
             index = tally.queued + len(rejected)
             error.add_note(f"at item {index:,}; sent before it: {tally.delivered:,}")

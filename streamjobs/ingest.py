@@ -11,7 +11,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from io import TextIOWrapper
 from typing import Any, BinaryIO
 
@@ -22,6 +22,9 @@ from streamjobs.wording import counted
 MAX_ROW_CHARS = 4 * 1024 * 1024
 # What is kept of a row that could not be read, for the rejects file.
 _KEPT_CHARS = 10_000
+# Past both ends of a double (5e-324, 1.8e308). A few characters can say a number of 10**8 digits,
+# which somebody would have to write out to make it whole.
+_MOST_EXPONENT, _MOST_NUMBER_CHARS = 400, 4300
 
 
 class Row(dict[str, Any]):
@@ -202,7 +205,7 @@ def parse_object(text: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(
-            text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_pairs
+            text, parse_float=_fraction, parse_constant=_refuse, object_pairs_hook=_pairs
         )
     except RecursionError:
         raise ValueError("nested too deep") from None
@@ -214,13 +217,17 @@ def parse_object(text: str) -> dict[str, Any]:
 def printable(value: Any) -> Any:
     r"""Return a row as JSON can hold it.
 
-    Bytes that are no UTF-8 are written as ``\xff``; a ``Decimal`` that is no double stays text.
+    Bytes that are no UTF-8 are written as ``\xff``, the half of a pair that JSON can spell as
+    ``\ud800``; a ``Decimal`` that is no double stays text.
     """
     if isinstance(value, Decimal):
         number = float(value)
         return number if Decimal(repr(number)) == value else str(value)
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        try:
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
         return {printable(name): printable(item) for name, item in value.items()}
     return [printable(item) for item in value] if isinstance(value, list) else value
@@ -360,6 +367,16 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if twice := _twice([name for name, _ in pairs]):
         raise ValueError(f"name {twice[0]!r} is there twice")
     return dict(pairs)
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = None
+    if value is None or len(text) > _MOST_NUMBER_CHARS or abs(value.adjusted()) > _MOST_EXPONENT:
+        raise ValueError(f"number {text[:30]} is out of range")
+    return value
 
 
 def _refuse(constant: str) -> Any:

@@ -63,7 +63,9 @@ class LazyGroup(click.Group):
         except StreamjobsError as error:
             report(error)
             ctx.exit(exit_code(error))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            for note in getattr(interrupt, "__notes__", ()):
+                complain(f"Interrupted {note}")
             ctx.exit(INTERRUPTED)
 
 

@@ -9,12 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamjobs import ingest
 from streamjobs.errors import SettingsError
-from streamjobs.ingest import Columns, Reject, Row, parse_object, read_csv, read_jsonl
+from streamjobs.ingest import Columns, Reject, Row, parse_object, printable, read_csv, read_jsonl
 
 TWO = Columns({"a": True, "b": False}, {})
 
@@ -158,6 +158,11 @@ def test_mapping_to_no_argument_or_from_no_column_is_refused() -> None:
         (b"[1]", "not a list"),
         (b"7", "not a number"),
         (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": 1e99999999}', "number 1e99999999 is out of range"),
+        (b'{"a": 1e-99999999}', "number 1e-99999999 is out of range"),
+        (b'{"a": 0e99999999}', "number 0e99999999 is out of range"),
+        (b'{"a": 1e99999999999999999999}', "number 1e99999999999999999999 is out of range"),
+        (b'{"a": 0.' + b"1" * 5000 + b"}", "number 0.1111111111111111111111111111 is out of range"),
         (b'{"a": 1, "a": 2}', "'a' is there twice"),
         (b'{"a": "\xff"}', "not valid UTF-8"),
         (b'{"a": ' + b"[" * 100_000 + b"}", "nested too deep"),
@@ -182,6 +187,14 @@ def test_no_bytes_raise_anything_but_a_refused_header(data: bytes) -> None:
     from_jsonl(data)
     with contextlib.suppress(SettingsError):
         from_csv(data)
+
+
+@given(st.text(st.characters()))
+@example("\ud800")
+def test_whatever_json_can_spell_can_be_kept_as_a_reject(text: str) -> None:
+    (row,), rejects = from_jsonl(json.dumps({"a": text}).encode())
+    assert rejects == []
+    assert isinstance(printable(row.source)["a"].encode(), bytes)
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1)), max_size=10))

@@ -105,6 +105,17 @@ def test_an_interrupt_is_quiet(runner: CliRunner, monkeypatch: pytest.MonkeyPatc
     assert (result.exit_code, result.output) == (130, "")
 
 
+def test_an_interrupt_says_how_far_it_came(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt = KeyboardInterrupt()
+    interrupt.add_note("at item 7; sent before it: 6")
+    planted(monkeypatch, interrupt)
+    result = runner.invoke(main.cli, ["status"])
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Interrupted at item 7; sent before it: 6\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["nonsense"], ["status", "--nonsense"], ["enqueue"], ["enqueue", "j", "--tag", "a"]],
