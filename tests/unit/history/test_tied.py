@@ -14,7 +14,7 @@ DRIVER = f"""
 import os, subprocess, sys
 command = [sys.executable, "-I", "-S", {str(TIED)!r}, str(os.getpid())]
 command += [sys.executable, "-c", {SLEEPER!r}]
-worker = subprocess.Popen(command, stdout=subprocess.PIPE)
+worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 worker.stdout.readline()
 print(worker.pid, flush=True)
 os.kill(os.getpid(), 9)
