@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str]) -> bool:
     _say(f"\nseed {plan.seed}: {plan.seconds:g} s of faults, {plan.protocol} groups, {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     with campaign_of(plan, broker, folder) as campaign:
         history = campaign.play()
     totals.update(history.totals())

@@ -184,8 +184,10 @@ class Campaign:
         group = self._app.registry.find_queue("work").topics(self._app.prefix).group
         self._wait(30, lambda: self._mending is None)
         topics = sorted({topic for topic, _ in places})
+        self._fleet.note("faults have ended")
         with GroupProgress(self._app.settings, group, topics) as progress:
-            self._wait(DRAIN, lambda: self._fleet.quiet and progress.at_end())
+            done = self._wait(DRAIN, lambda: self._fleet.quiet and progress.at_end())
+        self._fleet.note("drained" if done else f"not drained after {DRAIN:g} s")
         self._fleet.end(STOP)
 
     def _history(self, sampler: Sampler) -> History:

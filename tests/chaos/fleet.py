@@ -52,14 +52,14 @@ class Fleet:
     def kill(self, *, pause: float = 0.0) -> None:
         """SIGKILL one; it is replaced after ``pause`` seconds."""
         if worker := self._choose():
-            self.processes[worker].killed = self._note(f"kill worker {worker}")
+            self.processes[worker].killed = self.note(f"kill worker {worker}")
             self._running[worker].kill()
             self._spawn_after = time.monotonic_ns() + round(pause * SECOND)
 
     def halt(self, seconds: float) -> None:
         """SIGSTOP one and wake it later."""
         if worker := self._choose():
-            now = self._note(f"halt worker {worker}", seconds)
+            now = self.note(f"halt worker {worker}", seconds)
             self._asleep[worker] = (now, now + round(seconds * SECOND))
             self._running[worker].send_signal(signal.SIGSTOP)
 
@@ -70,11 +70,17 @@ class Fleet:
 
     def scale(self, target: int) -> None:
         """Have so many: the surplus is told to stop."""
-        self._note(f"scale to {target}")
+        self.note(f"scale to {target}")
         self.target = target
         for worker in self._staying()[target:]:
             if worker not in self._asleep:
                 self._stop(worker)
+
+    def note(self, what: str, seconds: float = 0.0) -> int:
+        """Remember what is done now; returns the time."""
+        now = time.monotonic_ns()
+        self.faults.append(Fault(now, now + round(seconds * SECOND), what))
+        return now
 
     # -- what it does by itself --------------------------------------------------------------
 
@@ -85,7 +91,7 @@ class Fleet:
             if (code := process.poll()) is not None:
                 self._gone(worker, code, now)
             elif worker not in self._asleep and _is_stopped(process.pid):
-                self._note(f"worker {worker} has stopped itself", self._session + 2)
+                self.note(f"worker {worker} has stopped itself", self._session + 2)
                 self._asleep[worker] = (now, now + round((self._session + 2) * SECOND))
         for worker, (begin, end) in list(self._asleep.items()):
             if now >= end or self.calm:
@@ -153,7 +159,7 @@ class Fleet:
         return [w for w in self._running if w not in self._leaving]
 
     def _stop(self, worker: int) -> None:
-        self.processes[worker].asked = self._note(f"stop worker {worker}")
+        self.processes[worker].asked = self.note(f"stop worker {worker}")
         self._leaving.add(worker)
         self._running[worker].terminate()
 
@@ -173,7 +179,7 @@ class Fleet:
     def _spawn(self) -> None:
         worker = len(self.processes) + 1
         orders = "" if self.calm else self._order()
-        self._note(f"start worker {worker} {orders}".rstrip())
+        self.note(f"start worker {worker} {orders}".rstrip())
         environment = {
             **self._environment,
             "CHAOS_WORKER": str(worker),
@@ -201,11 +207,6 @@ class Fleet:
         at = self._draw.randrange(1, 25 if often else 3)
         action = "stop" if self._draw.random() < ORDERED_STOP else "kill"
         return f";{point}={action}@{at}"
-
-    def _note(self, what: str, seconds: float = 0.0) -> int:
-        now = time.monotonic_ns()
-        self.faults.append(Fault(now, now + round(seconds * SECOND), what))
-        return now
 
 
 def _is_stopped(pid: int) -> bool:
