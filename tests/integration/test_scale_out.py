@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from integration.scene import MakeScene, eventually
+from collections.abc import Callable
+from itertools import pairwise
+
+from integration.scene import MakeScene, Scene, eventually
+
+from streamjobs.kafka.admin import Admin
 
 SOURCE = """
 app.queue("mail", partitions=8, retry=Retry(delays=("100ms",)))
@@ -14,6 +19,24 @@ def send(ctx: Context, number: int, customer: str) -> None:
     note("end", ctx.job_id, os.getpid())
 """
 JOBS = 6_000
+# What one worker has in hand at most; of that what had ended may run again elsewhere.
+IN_HAND = 2_000
+PARTITIONS = 8
+Offsets = dict[tuple[str, int], int]
+
+
+def watch_commits(scene: Scene, until: Callable[[], bool]) -> list[Offsets]:
+    """Ask again and again what is committed."""
+    seen: list[Offsets] = []
+    group = f"{scene.name}.mail"
+    with Admin(scene.app.settings) as admin:
+
+        def ended() -> bool:
+            seen.append(admin.committed(group, [(group, p) for p in range(PARTITIONS)]))
+            return until()
+
+        eventually(ended, "drained", within=60)
+    return seen
 
 
 def test_a_second_worker_takes_over_its_share(make_scene: MakeScene) -> None:
@@ -26,6 +49,7 @@ def test_a_second_worker_takes_over_its_share(make_scene: MakeScene) -> None:
 
     # When a second one joins
     second = scene.worker("--concurrency", "4", "--drain")
+    commits = watch_commits(scene, until=lambda: second.process.poll() is not None)
     assert second.wait() == 0, second.errors
     assert first.stop() == 0, first.errors
 
@@ -41,3 +65,11 @@ def test_a_second_worker_takes_over_its_share(make_scene: MakeScene) -> None:
             firsts.add(words[1])
             assert int(words[4]) > seen.get(words[3], -1)
             seen[words[3]] = int(words[4])
+
+    # And no committed offset ever went back, so that little was read twice
+    assert len(commits) > 2
+    for before, after in pairwise(commits):
+        assert all(after.get(place, -1) >= offset for place, offset in before.items())
+    starts = scene.noted("start")
+    assert max(starts.values()) <= 2
+    assert sum(starts.values()) - JOBS <= IN_HAND
