@@ -8,7 +8,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "failures.md").read_text(encoding="utf-8")
-CASES = "A12 C33 D42 D43 D44 D46 D47 D48 D49 D50 D51 D53 D54 D66 F78 F79 F80".split()  # noqa: SIM905
+CASES = re.findall(
+    r"\w+",
+    "A1 A2 A3 A4 A6 A7 A8 A9 A10 A12 "
+    "B23 B24 "
+    "C33 "
+    "D42 D43 D44 D46 D47 D48 D49 D50 D51 D53 D54 D55 D65 D66 "
+    "E67 E72 E74 E75 "
+    "F78 F79 F80",
+)
 
 
 def names_in(path: str) -> set[str]:
@@ -29,5 +37,5 @@ def test_every_case_has_a_test() -> None:
         row[1]: row[2] for row in re.finditer(r"^\| ([A-G]\d+) \|.*\| (.*) \|$", PAGE, re.MULTILINE)
     }
 
-    assert sorted(shown) == CASES
+    assert sorted(shown) == sorted(CASES)
     assert all("::test_" in tests for tests in shown.values())
