@@ -16,6 +16,7 @@ from typing import Any
 
 ATTEMPT = "sj-attempt"
 RUNG = "sj-rung"
+CRASHES = "sj-crashes"
 ORIGIN = "sj-origin"
 REASON = "sj-reason"
 ERROR_TYPE = "sj-error-type"
@@ -47,6 +48,7 @@ class Reason(StrEnum):
 
     FAILED = "failed"
     EXHAUSTED = "exhausted"
+    CRASHED = "crashed"
     INVALID = "invalid"
     UNKNOWN_JOB = "unknown-job"
     REJECTED = "rejected"
@@ -83,12 +85,14 @@ class Delivery:
         rung: how many rungs of the ladder were used.
         origin: None when missing or malformed.
         waiting: whether it was moved only because an earlier job of its key had not ended.
+        crashes: how many of its attempts ended the process that ran them.
     """
 
     attempts: int
     rung: int
     origin: Origin | None
     waiting: bool = False
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ def read_delivery(headers: Headers | None, *, rung: int) -> Delivery:
         rung=_count(found.get(RUNG), 0 if waiting else rung),
         origin=read_origin(found.get(ORIGIN)),
         waiting=waiting,
+        crashes=_count(found.get(CRASHES), 0),
     )
 
 
@@ -174,6 +179,8 @@ def write_move(
         (FAILED_AT, b"%d" % failed_at_ms),
         (WORKER, worker.encode()),
     ]
+    if delivery.crashes:
+        headers.append((CRASHES, b"%d" % delivery.crashes))
     if delivery.origin is not None:
         headers.append((ORIGIN, str(delivery.origin).encode()))
     if failure is not None:

@@ -9,6 +9,7 @@ from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import (
+    Crashed,
     Discarded,
     Failed,
     Outcome,
@@ -19,7 +20,10 @@ from streamjobs.engine.results import (
 )
 from streamjobs.engine.shard import Shard
 from streamjobs.engine.turns import Turns
-from streamjobs.headers import Delivery, Failure, Reason
+from streamjobs.headers import MAX_COUNT, Delivery, Failure, Reason
+
+# Crashes of its process after which a job gets no further attempt.
+MAX_CRASHES = 3
 
 
 class Decider:
@@ -49,6 +53,8 @@ class Decider:
                 return Outcome.RELEASED
             case Rejected(failure, reason):
                 return self._bury(record, shard.delivery(record), failure, reason)
+            case Crashed():
+                return self._crashed(record, result, shard, now)
             case Failed():
                 return self._retry(record, result, shard, now)
             case _:
@@ -64,7 +70,20 @@ class Decider:
         delay = self._ladder.retry(before.rung, failed.retry_after)
         if delay is None:
             return self._bury(record, before, failed.failure, failed.final)
-        after = replace(tried, rung=before.rung + 1)
+        return self._climb(record, tried, failed, shard, delay=delay, now=now)
+
+    def _climb(
+        self,
+        record: Record,
+        tried: Delivery,
+        failed: Failed | Crashed,
+        shard: Shard,
+        *,
+        delay: float,
+        now: float,
+    ) -> Outcome:
+        """Have the job wait for its next attempt, one rung further up."""
+        after = replace(tried, rung=tried.rung + 1)
         if self._ladder.ordering is Ordering.PARTITION:
             # The whole line waits where it stands; its state is in memory only.
             record.delivery = after
@@ -72,8 +91,23 @@ class Decider:
             return Outcome.RETRIED
         self._turns.failed(shard, record, delay, now)
         topic = self._ladder.topics.tier(delay)
-        self._move(Move(record, topic, after, failed.reason, failed.failure))
+        reason = Reason.CRASHED if isinstance(failed, Crashed) else failed.reason
+        self._move(Move(record, topic, after, reason, failed.failure))
         return Outcome.RETRIED
+
+    def _crashed(self, record: Record, crashed: Crashed, shard: Shard, now: float) -> Outcome:
+        """One more crash: to the next tier, where its count is kept, or dead at the third.
+
+        No try at once, whatever the policy says: the count would be in memory only.
+        """
+        before = shard.delivery(record)
+        before = replace(before, crashes=min(before.crashes + 1, MAX_COUNT))
+        record.suspect = True
+        delay = self._ladder.retry(before.rung, None)
+        if delay is None or before.crashes >= MAX_CRASHES:
+            return self._bury(record, before, crashed.failure, Reason.CRASHED)
+        tried = replace(before, attempts=before.attempts + 1, waiting=False)
+        return self._climb(record, tried, crashed, shard, delay=delay, now=now)
 
     def _bury(self, record: Record, before: Delivery, failure: Failure, reason: Reason) -> Outcome:
         after = replace(before, attempts=before.attempts + 1, waiting=False)

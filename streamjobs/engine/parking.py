@@ -7,13 +7,14 @@ which it comes due about when its turn comes, attempts and rung unchanged.
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import replace
 
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.lane import Lane, Parked, by_place
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.shard import Shard
-from streamjobs.headers import Delivery, Reason
+from streamjobs.headers import Reason
 
 # Followers in memory, per lane and per shard; the lowest places are kept.
 LANE_CAP, SHARD_CAP = 1_000, 10_000
@@ -113,7 +114,7 @@ class Parking:
             shard.waiting += 1
             return
         before = shard.delivery(record)
-        after = Delivery(before.attempts, before.rung, before.origin, waiting=True)
+        after = replace(before, waiting=True)
         topic = self._ladder.topics.tier(delay)
         self._out.move(Move(record, topic, after, Reason.WAITING, None))
         lane.park(record.place, Parked(now + delay, None, waiting=True))

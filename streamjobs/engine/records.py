@@ -83,12 +83,15 @@ class Record:
         place: its place in its lane's order: its offset in the main topic.
         held: whether it is in its tier's buffer.
         last: whether it is the last of its run, so that its end frees the lane.
+        suspect: whether it may have ended the process in which it ran, so that the next attempt is
+            made in a child process.
         result: set by the executor; None is success.
         job: the job's name once it was decoded.
     """
 
     __slots__ = (
         "delivery", "held", "job", "key", "last", "log", "message", "offset", "place", "result",
+        "suspect",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +107,7 @@ class Record:
         self.place = offset
         self.held = False
         self.last = True
+        self.suspect = delivery is not None and delivery.crashes > 0
         self.result: Result | None = None
         self.job: str | None = None
 

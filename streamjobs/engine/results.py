@@ -46,6 +46,19 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class Crashed:
+    """The process that ran the attempt ended before it had a result: seen, not inferred.
+
+    Attributes:
+        status: its exit code, or a signal's number, negative.
+        failure: the same in words.
+    """
+
+    status: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Discarded:
     """The handler ended the job without success and without a dead letter."""
 
@@ -61,7 +74,7 @@ class Released:
     begun: bool = False
 
 
-Result = Succeeded | Failed | Rejected | Discarded | Released
+Result = Succeeded | Failed | Crashed | Rejected | Discarded | Released
 RELEASED = Released()
 INTERRUPTED = Released(begun=True)
 DISCARDED = Discarded()

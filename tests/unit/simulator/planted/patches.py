@@ -27,7 +27,7 @@ PATCHES = (
     Patch(
         "a move uses no rung",
         DECIDE,
-        "after = replace(tried, rung=before.rung + 1)",
+        "after = replace(tried, rung=tried.rung + 1)",
         "after = tried",
     ),
     Patch(
