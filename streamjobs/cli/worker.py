@@ -65,21 +65,15 @@ def worker(
 
     Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead).
     """
-    from streamjobs.worker.runner import Options, Source, Worker
+    from streamjobs.cli.child import child_command, log_to_stderr, source_of
+    from streamjobs.worker.runner import Options, Worker
 
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level)
     app = loader.load()
     names = queues or tuple(app.registry.queues)
     if not names:
         raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
-    source = Source(
-        app=app.name,
-        registry=app.registry,
-        settings=app.settings,
-        prefix=app.prefix,
-        store=app.store,
-        outgoing=app.client.outgoing,
-    )
+    source = source_of(app, () if loader.spec is None else child_command(loader.spec, log_level))
     running = Worker(source, names, Options(concurrency, drain, drain_budget))
     _stop_on_signals(running.stop)
     server = None
@@ -105,14 +99,6 @@ def worker(
             click.echo(json.dumps(report))
     if fail_on_dead and any(report["dead"] for report in reports):
         sys.exit(REJECTS)
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

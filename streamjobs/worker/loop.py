@@ -27,7 +27,7 @@ from streamjobs.engine.metadata import Committed, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import Failed
-from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer, Stand
 from streamjobs.observe.metrics import WorkerMetrics
@@ -98,7 +98,7 @@ class QueueLoop(threading.Thread):
         queue: str,
         parts: Parts,
         renew: Callable[[Collection[str]], Parts | None],
-        executor: ThreadExecutor,
+        executor: Executor,
         *,
         metrics: WorkerMetrics,
         drain_budget: float,

@@ -11,17 +11,20 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from streamjobs.clock import monotonic
-from streamjobs.codec import Decoder, SchemaStore
+from streamjobs.codec import Decoder
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.executors.processes import ProcessExecutor
+from streamjobs.executors.slot import ChildRecipe
+from streamjobs.executors.split import Executor, SplitExecutor
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
@@ -29,14 +32,14 @@ from streamjobs.kafka.failures import require_broker
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.registry import Queue, Registry
-from streamjobs.settings import Settings
+from streamjobs.registry import Queue
 from streamjobs.topics import TopicSpec
 from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import Parts, QueueLoop, State
+from streamjobs.worker.source import Source
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -51,29 +54,6 @@ DRAIN_CHECK = 0.5
 CAPACITY_PER_THREAD, CAPACITY = 50, 2_000
 
 
-class Outgoing(Protocol):
-    """A child job ready to be produced."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a worker needs of an app: plain parts, so that it depends on no facade."""
-
-    app: str
-    registry: Registry
-    settings: Settings
-    prefix: str
-    store: SchemaStore
-    outgoing: Callable[[Any], Outgoing]
-
-
 @dataclass(frozen=True)
 class Options:
     """How a worker runs.
@@ -82,11 +62,13 @@ class Options:
         concurrency: threads for each queue.
         drain: stop when every partition of the queues' groups is at its end, whoever owns it.
         drain_budget: seconds that running jobs have to end at a stop or a rebalance.
+        children: child processes for each queue's suspects.
     """
 
     concurrency: int = 16
     drain: bool = False
     drain_budget: float = 20.0
+    children: int = 1
 
 
 class Worker:
@@ -254,12 +236,8 @@ class Worker:
 
     def _make_loop(self, queue: Queue, ladder: Ladder) -> QueueLoop:
         source, options = self._source, self._options
-        decoder = Decoder(source.app, source.registry, source.store)
         parts = self._parts(queue, ladder)
         known = set(parts.tiers)
-
-        def attempt() -> Attempt:
-            return Attempt(decoder, self._child, self._stop_asked)
 
         def renew(topics: Collection[str]) -> Parts | None:
             if known.issuperset(ladder.topics.tiers_among(topics)):
@@ -269,14 +247,11 @@ class Worker:
             known.update(grown.tiers)
             return grown
 
-        threads = ThreadExecutor(
-            attempt, options.concurrency, f"streamjobs-{queue.name}", ranks=len(ladder.mains)
-        )
         return QueueLoop(
             queue.name,
             parts,
             renew,
-            threads,
+            self._make_executor(queue, len(ladder.mains)),
             metrics=self._metrics,
             drain_budget=options.drain_budget,
             on_end=self._ended.set,
@@ -318,9 +293,29 @@ class Worker:
 
         return Parts(engine, frozenset(ladder.reads), join_group, make_cycle)
 
+    def _make_executor(self, queue: Queue, ranks: int) -> Executor:
+        source, options, name = self._source, self._options, f"streamjobs-{queue.name}"
+        decoder = Decoder(source.app, source.registry, source.store)
+
+        def attempt() -> Attempt:
+            return Attempt(decoder, self._child, self._stop_asked)
+
+        threads = ThreadExecutor(attempt, options.concurrency, name, ranks=ranks)
+        if not source.child:
+            return threads
+        recipe = ChildRecipe(
+            source.child,
+            os.getcwd(),  # noqa: PTH109 (sys.path holds text)
+            source.store.schema,
+            _onward,
+        )
+        return SplitExecutor(
+            threads, ProcessExecutor(recipe, name, processes=options.children, ranks=ranks)
+        )
+
     def _child(self, call: Any) -> Onward:
         outgoing = self._source.outgoing(call)
-        return Onward(outgoing.topic, -1, outgoing.key, outgoing.value)
+        return _onward(outgoing.topic, outgoing.key, outgoing.value)
 
     def _wait(self, ladders: list[Ladder]) -> None:
         """Return when stopped, when a loop has ended, or when all is drained."""
@@ -331,3 +326,8 @@ class Worker:
             while not self._ended.wait(DRAIN_CHECK):
                 if drained.now():
                     return
+
+
+def _onward(topic: str, key: bytes | None, value: bytes) -> Onward:
+    """A child job: its key decides its partition."""
+    return Onward(topic, -1, key, value)

@@ -10,7 +10,8 @@ from streamjobs import App
 from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.kafka.admin import Admin
 from streamjobs.worker import runner
-from streamjobs.worker.runner import Options, Source, Worker
+from streamjobs.worker.runner import Options, Worker
+from streamjobs.worker.source import Source
 
 
 @pytest.fixture

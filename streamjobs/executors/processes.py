@@ -1,0 +1,145 @@
+"""Runs attempts in child processes: what kills its process kills a child, and the parent sees it.
+
+Each slot is a thread that owns one child at a time, starts it when there is something to run,
+replaces it when it has ended, and ends it after some idle seconds. A child runs one job at a time,
+so that its end is that job's. What needs no child runs in threads, which cost a hundredth.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from streamjobs.clock import monotonic
+from streamjobs.engine.records import Record, Run
+from streamjobs.engine.results import RELEASED
+from streamjobs.executors.slot import TICK, ChildRecipe, Slot
+
+
+class ProcessExecutor:
+    """A pool of child processes that run attempts; it decides nothing.
+
+    It has ``ThreadExecutor``'s surface, called by one thread, the loop. Nothing is started before
+    the first ``submit``. A job whose partition is taken away is ended at once.
+
+    Args:
+        recipe: of the children.
+        name: the beginning of the slots' names.
+        processes: how many children at most.
+        idle: seconds after which a child without work is ended.
+        ranks: how many urgencies there are.
+
+    Attributes:
+        lease: as ``ThreadExecutor`` has it: after that nothing is begun.
+    """
+
+    def __init__(
+        self,
+        recipe: ChildRecipe,
+        name: str,
+        *,
+        processes: int = 1,
+        idle: float = 30.0,
+        ranks: int = 1,
+    ) -> None:
+        self.halted = self.stopping = False
+        self.lease = math.inf
+        self._changed = threading.Condition()
+        self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
+        self._finished: list[Record] = []
+        self._slots = [Slot(self, recipe, idle, f"{name}-child-{n}") for n in range(processes)]
+
+    def submit(self, runs: Iterable[Run], rank: int = 0) -> None:
+        """Take runs; each is executed in order until a record of it does not succeed.
+
+        Args:
+            runs: of one urgency.
+            rank: which; runs of a lower rank are begun first.
+        """
+        with self._changed:
+            self._ready[rank].extend(runs)
+            for slot in self._slots:
+                if slot.ident is None and not self.stopping:
+                    slot.start()
+            self._changed.notify_all()
+
+    def nudge(self) -> None:
+        """Do nothing: every slot is awake while there is work."""
+
+    def collect(self) -> list[Record]:
+        """Return the records that were run, or given back with the result ``RELEASED``."""
+        with self._changed:
+            records, self._finished = self._finished, []
+        return records
+
+    def wait(self, timeout: float, wanted: int = 1) -> None:
+        """Return when ``wanted`` records can be collected, or after ``timeout`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._finished) >= wanted, timeout)
+
+    def halt(self) -> None:
+        """Begin nothing more, and give back what was not begun; running jobs go on to their end."""
+        self.halted = True
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give back what was not begun."""
+        with self._changed:
+            for ready in self._ready:
+                while ready:
+                    self._give_back(ready.popleft())
+            self._changed.notify_all()
+
+    def go_on(self) -> None:
+        """Undo ``halt``."""
+        self.halted = False
+
+    def stop(self) -> None:
+        """Run nothing more; running jobs are ended, not waited for, and given back."""
+        self.stopping = True
+        self.halt()
+
+    def join(self, timeout: float) -> bool:
+        """Wait until all children and threads have ended; False when some have not in time."""
+        deadline = monotonic() + timeout
+        started = [slot for slot in self._slots if slot.ident is not None]
+        for slot in started:
+            slot.join(max(0.0, deadline - monotonic()))
+        return not any(slot.is_alive() for slot in started)
+
+    # -- called by the slots -----------------------------------------------------------------
+
+    def next(self, timeout: float | None) -> Run | None:
+        """Wait for a run; None after ``timeout`` seconds, or when all is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopping or any(self._ready), timeout)
+            for ready in self._ready:
+                if ready:
+                    return ready.popleft()
+            return None
+
+    def finish(self, record: Record) -> None:
+        """Take a record whose result is set."""
+        with self._changed:
+            self._finished.append(record)
+            self._changed.notify_all()
+
+    def release(self, run: Run) -> None:
+        """Take back what was not begun."""
+        with self._changed:
+            self._give_back(run)
+            self._changed.notify_all()
+
+    def pause(self, seconds: float, unwanted: Callable[[], bool]) -> None:
+        """Wait, and not for what nobody wants any longer."""
+        deadline = monotonic() + seconds
+        with self._changed:
+            while monotonic() < deadline and not unwanted():
+                self._changed.wait(TICK)
+
+    def _give_back(self, run: Run) -> None:
+        for record in run:
+            record.result = RELEASED
+        self._finished += run
