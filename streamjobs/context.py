@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol
 
+from streamjobs.errors import EnqueueError
+
 P = ParamSpec("P")
 
 _logger = logging.getLogger("streamjobs.job")
@@ -32,7 +34,7 @@ class Context:
         children: the calls given to ``enqueue``.
     """
 
-    __slots__ = ("_log", "attempt", "children", "enqueued_at", "job", "job_id", "key")
+    __slots__ = ("_ended", "_log", "attempt", "children", "enqueued_at", "job", "job_id", "key")
 
     def __init__(
         self, *, job_id: str, job: str, key: str | None, attempt: int, enqueued_at: int
@@ -40,6 +42,7 @@ class Context:
         self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
         self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)
         self.children: list[Any] = []
+        self._ended = False
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
     def enqueue(self, job: Enqueueable[P], /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,8 +53,21 @@ class Context:
 
         Raises:
             InvalidArguments: the arguments do not fit the child's signature.
+            EnqueueError: the attempt is over, so there is no success any more to be part of.
         """
         self.children.append(job.call(*args, **kwargs))
+        # Asked afterwards: what comes while the attempt ends is then enqueued or told, never lost.
+        if self._ended:
+            raise EnqueueError(
+                f"the attempt at job {self.job!r} ({self.job_id}) is over, and its child jobs were "
+                "part of its success: let the handler wait for its threads, or enqueue with "
+                "job.enqueue(...)",
+                retriable=False,
+            )
+
+    def end(self) -> None:
+        """Take no more children; for what runs the attempt, before it looks at them."""
+        self._ended = True
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -70,7 +70,7 @@ def worker(
 
     log_to_stderr(log_level)
     app = loader.load()
-    names = queues or tuple(app.registry.queues)
+    names = tuple(dict.fromkeys(queues)) or tuple(app.registry.queues)
     if not names:
         raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
     source = source_of(app, () if loader.spec is None else child_command(loader.spec, log_level))

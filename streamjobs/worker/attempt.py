@@ -74,7 +74,7 @@ class Attempt:
         except BaseException as error:  # noqa: BLE001 - it would take the thread with it
             record.result = classify(error)
         finally:
-            self._envelope = None
+            self._end()
 
     def _current(self) -> Context:
         """The running job's context, made when somebody asks for it."""
@@ -94,9 +94,18 @@ class Attempt:
             )
         return self._context
 
+    def _end(self) -> None:
+        """Nobody finds this attempt's context any more, nor adds to it."""
+        self._envelope = None
+        if self._context is not None:
+            self._context.end()
+
     def _children(self) -> Result | None:
         """Success, with the child jobs if the handler made any."""
-        if self._context is None or not self._context.children:
+        if self._context is None:
+            return None
+        self._context.end()
+        if not self._context.children:
             return None
         return Succeeded(tuple(self._outgoing(call) for call in self._context.children))
 

@@ -170,6 +170,7 @@ class QueueLoop(threading.Thread):
         self._member = self._member and now - self.last_turn <= LEASE
         self.last_turn = now
         self._collect()
+        self._tell_failures(now)
         self.engine.tick(wall())
         self._take_shards(now)
         self._tell_consumer()
@@ -200,7 +201,9 @@ class QueueLoop(threading.Thread):
             counts.clear()
         if self.engine.tripped != self._tripped:
             self._breaker_turned(records)
-        if monotonic() >= self._next_log and (sample := self.engine.last_move) is not None:
+
+    def _tell_failures(self, now: float) -> None:
+        if now >= self._next_log and (sample := self.engine.last_move) is not None:
             self._log_failures(sample)
 
     def _breaker_turned(self, records: list[Record]) -> None:
@@ -392,6 +395,8 @@ class QueueLoop(threading.Thread):
             self._executor.wait(min(left, 0.1))
             self._collect()
             self.last_turn = monotonic()
+        self._next_log = 0.0
+        self._tell_failures(monotonic())
         if self._out > 0:
             logger.warning(
                 "queue %s: %s, and after %g s %s not done; what is not done runs again elsewhere",

@@ -21,6 +21,7 @@ from streamjobs.engine.results import (
 from streamjobs.errors import (
     DeadLetter,
     Discard,
+    EnqueueError,
     InvalidRecord,
     RetryAfter,
     SchemaUnavailable,
@@ -102,6 +103,22 @@ def test_children_are_part_of_the_success() -> None:
         ctx.enqueue(job, n=2)
 
     assert attempt(handler).result == Succeeded((("out", {"n": 1}), ("out", {"n": 2})))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_child_that_comes_after_the_end_is_refused(fails: bool) -> None:
+    seen: list[Context] = []
+    job: Any = SimpleNamespace(call=lambda **args: args)
+
+    def handler(ctx: Context, x: int) -> None:
+        seen.append(ctx)
+        if fails:
+            raise ValueError("no")
+
+    attempt(handler)
+
+    with pytest.raises(EnqueueError, match=r"'send' \(id-1\) is over"):
+        seen[0].enqueue(job, n=1)
 
 
 def test_a_failed_attempt_has_no_children() -> None:

@@ -64,7 +64,7 @@ class Script:
         if (record.key or b"").startswith(b"slow"):
             self.go.wait(10)
         record.job = "send"
-        record.result = FAILED if record.key == b"bad" else None
+        record.result = FAILED if record.key in {b"bad", b"worse"} else None
 
     # -- as the consumer ---------------------------------------------------------------------
 
@@ -248,6 +248,41 @@ def test_the_end_of_a_partition_is_committed(make: Callable[..., Script]) -> Non
     script.loop.run()
 
     assert script.committed == 7
+
+
+def test_the_last_failures_are_told_though_the_loop_stops(
+    make: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = make()
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"bad"),
+        script.until(lambda: script.committed == 1),
+        script.brings(1, key=b"worse"),
+        script.until(lambda: script.committed == 2),
+    ]
+
+    script.loop.run()
+
+    assert caplog.text.count("1 attempt failed, 0 jobs dead") == 2
+
+
+def test_failures_are_told_though_no_other_job_ends(
+    make: Callable[..., Script], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "LOG_INTERVAL", 0.2)
+    script = make()
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"bad"),
+        script.until(lambda: script.committed == 1),
+        script.brings(1, key=b"worse"),
+        script.until(lambda: caplog.text.count("1 attempt failed, 0 jobs dead") == 2),
+    ]
+
+    script.loop.run()
+
+    assert not script.steps
 
 
 def test_what_does_not_end_within_the_budget_is_not_committed(

@@ -1,0 +1,66 @@
+"""``streamjobs worker`` before there is a broker."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from streamjobs.cli.main import cli
+from streamjobs.worker import runner
+
+APP = """\
+from streamjobs import App
+
+app = App("shop")
+app.queue("mail")
+app.queue("bills")
+"""
+
+
+@pytest.fixture(autouse=True)
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with an app of two queues; signals are put back behind the command."""
+    (tmp_path / "shop_of_worker.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    yield
+    for number, handler in handlers:
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "queues"),
+    [
+        ((), ("mail", "bills")),
+        (("-q", "bills"), ("bills",)),
+        (("-q", "bills", "-q", "mail", "-q", "bills"), ("bills", "mail")),
+    ],
+)
+def test_each_queue_is_run_once(
+    arguments: tuple[str, ...], queues: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class FakeWorker:
+        def __init__(self, _source: Any, names: tuple[str, ...], _options: Any) -> None:
+            asked.append(names)
+
+        def stop(self) -> None: ...
+
+        def run(self) -> None: ...
+
+        def report(self) -> list[dict[str, Any]]:
+            return []
+
+    monkeypatch.setattr(runner, "Worker", FakeWorker)
+
+    result = CliRunner().invoke(cli, ["-A", "shop_of_worker", "worker", *arguments])
+
+    assert result.exit_code == 0, result.output
+    assert asked == [queues]
