@@ -26,6 +26,7 @@ HIT_BYTES = 64
 # In the order in which a worker passes them. ``txn.*`` is inside the transaction.
 POINTS = (
     "loop.assigned",
+    "loop.claimed",
     "loop.answered",
     "loop.collected",
     "loop.revoked",

@@ -38,6 +38,12 @@ REJECTS = 3
     metavar="SECONDS",
     help="How long running jobs may take to end at a stop or a rebalance.",
 )
+@click.option(
+    "--from",
+    "begin",
+    type=click.Choice(["earliest"]),
+    help="Begin with what is left of a log that lost its beginning and its group's offsets.",
+)
 @click.option("--http", "port", type=click.IntRange(0, 65535), help="Serve health and metrics.")
 @click.option("--http-host", default="127.0.0.1", show_default=True, help="Where --http listens.")
 @click.option("--json", "as_json", is_flag=True, help="Print a closing report, a line per queue.")
@@ -56,6 +62,7 @@ def worker(
     drain: bool,
     fail_on_dead: bool,
     drain_budget: float,
+    begin: str | None,
     port: int | None,
     http_host: str,
     as_json: bool,
@@ -74,7 +81,8 @@ def worker(
     if not names:
         raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
     source = source_of(app, () if loader.spec is None else child_command(loader.spec, log_level))
-    running = Worker(source, names, Options(concurrency, drain, drain_budget))
+    options = Options(concurrency, drain, drain_budget, from_earliest=begin is not None)
+    running = Worker(source, names, options)
     _stop_on_signals(running.stop)
     server = None
     if port is not None:

@@ -60,7 +60,7 @@ class Cycles:
         sources = {m.record.log for m in moves} | {record.log for record, _ in children}
         chosen: dict[Partition, Note] = {}
         for log, note in notes.items():
-            if everything or log.committed != (note.offset, note.runs) or log in sources:
+            if everything or log in sources or not note.same(log.committed):
                 chosen[log.topic, log.partition] = note
                 log.told = max(log.told, note.upto)
         if not chosen and not moves and not children:

@@ -20,7 +20,7 @@ from streamjobs.engine.decide import Decider
 from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.lane import Lane
-from streamjobs.engine.metadata import Committed
+from streamjobs.engine.metadata import Committed, Note
 from streamjobs.engine.outbox import Flow, Outbox, Partition
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
@@ -260,7 +260,7 @@ class Engine:
         """The broker has the whole cycle."""
         if cycle.epoch == self._epoch:
             for partition, note in cycle.notes.items():
-                self._logs[partition].committed = note.offset, note.runs
+                self._logs[partition].committed = note
 
     def aborted(self, cycle: Cycle) -> None:
         """The broker has nothing of the cycle: what still holds goes with the next one."""
@@ -309,6 +309,11 @@ class Engine:
     def owned(self) -> set[Partition]:
         """The partitions owned at present."""
         return set(self._logs)
+
+    @property
+    def standing(self) -> dict[Partition, Note]:
+        """What is committed of the partitions owned at present, where anything is."""
+        return {p: log.committed for p, log in self._logs.items() if log.committed is not None}
 
     @property
     def tripped(self) -> bool:

@@ -115,6 +115,10 @@ class Note(NamedTuple):
     topic_id: str | None
     epoch: int | None
 
+    def same(self, other: Note | None) -> bool:
+        """Whether the other one tells the same of the same offsets."""
+        return other is not None and (self.offset, self.runs) == (other.offset, other.runs)
+
     def text(self, transactional_id: str | None, *, clean: bool) -> str:
         """Write it out.
 

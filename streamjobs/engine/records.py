@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+from streamjobs.engine.metadata import Note
 from streamjobs.engine.results import Result
 from streamjobs.engine.watermark import Watermark
 from streamjobs.headers import Delivery, Failure, Headers, Reason
@@ -35,7 +36,7 @@ class Log:
             a parked one, apart.
         live: whether this assignment still holds; what belongs to a dead log is dropped.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
-        committed: the offset committed last, and which above it were told to be complete.
+        committed: what was committed last.
         told: up to where complete offsets were told beside a commit.
         epoch: the leader epoch of the last record received, by the last owner at first.
         crowded: whether what is told there is near its limit.
@@ -60,7 +61,7 @@ class Log:
         self.live, self.stale, self.paused, self.at_end = True, False, False, False
         self.load = self.holding = 0
         self.watermark = Watermark()
-        self.committed: tuple[int, str] | None = None
+        self.committed: Note | None = None
         self.epoch: int | None = None
         self.told = 0
         self.crowded = False

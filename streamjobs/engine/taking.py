@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from streamjobs.engine.intake import Intake
 from streamjobs.engine.ladder import Ladder
-from streamjobs.engine.metadata import NOTHING, ROOM, Committed, pack
+from streamjobs.engine.metadata import NOTHING, ROOM, Committed, Note, pack
 from streamjobs.engine.outbox import BEGINNING, Outbox
 from streamjobs.engine.records import Log, Message
 from streamjobs.engine.shard import Shard
@@ -127,11 +127,12 @@ def _begin(log: Log, base: Committed | None) -> None:
     """Begin where the last owner has ended."""
     if base is None:
         return
-    watermark, runs = log.watermark, NOTHING
+    watermark, runs, upto = log.watermark, NOTHING, base.offset
     if watermark.position is None:
         watermark.position = base.offset
     if base.metadata is not None:
         watermark.inherited, log.epoch = base.metadata.above, base.metadata.epoch
-        runs, _ = pack(base.metadata.above.bounds, ROOM)
+        runs, upto = pack(base.metadata.above.bounds, ROOM)
         log.told = watermark.inherited.upto
-    log.committed = base.offset, runs
+    topic_id = None if base.metadata is None else base.metadata.topic_id
+    log.committed = Note(base.offset, runs, upto, whole=True, topic_id=topic_id, epoch=log.epoch)

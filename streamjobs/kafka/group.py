@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -30,13 +29,6 @@ Partition = tuple[str, int]
 BATCH = 999
 # Seconds the loop may wait for an answer about a shard; other shards wait with it.
 STABLE_TIMEOUT = 0.5
-
-
-class Stand(NamedTuple):
-    """A committed offset, and the text beside it."""
-
-    offset: int
-    text: str | None
 
 
 class NotAMember(StreamjobsError):
@@ -67,6 +59,9 @@ class GroupConsumer:
         group: the group's id.
         topics: what to subscribe to: main and every tier that exists.
         protocol: ``classic`` or ``consumer``.
+
+    Attributes:
+        group: the group's id.
     """
 
     def __init__(
@@ -80,7 +75,7 @@ class GroupConsumer:
         on_revoked: Callable[[list[Partition]], None],
         on_lost: Callable[[list[Partition]], None],
     ) -> None:
-        self._settings, self._group = settings, group
+        self._settings, self.group = settings, group
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned = on_assigned
         self._assigned: list[Partition] = []
@@ -128,41 +123,8 @@ class GroupConsumer:
         try:
             return set(self._ends.list_topics(timeout=STABLE_TIMEOUT).topics)
         except KafkaException as error:
-            logger.info("group %s: no list of topics yet: %s", self._group, error.args[0].str())
+            logger.info("group %s: no list of topics yet: %s", self.group, error.args[0].str())
             return None
-
-    def where_it_stands(
-        self, partitions: Collection[Partition], tiers: Collection[str]
-    ) -> tuple[dict[str, Stand | None], dict[str, int]] | None:
-        """Ask how far one shard is done and how long its tiers are, in this order.
-
-        The committed offsets have to be stable, and read first: read the other way round, a move
-        that the last owner's transaction was just making visible could be missed. The ends are
-        high watermarks, by a client that reads uncommitted: the last stable offset lags behind.
-
-        Returns:
-            The committed offset and the text beside it by topic (None: nothing was ever
-            committed), and the high watermark by tier; or None when there are no stable offsets
-            yet.
-        """
-        asked = [TopicPartition(*pair) for pair in partitions]
-        try:
-            answer = self._consumer.committed(asked, timeout=STABLE_TIMEOUT)
-            ends = {
-                topic: self._ends.get_watermark_offsets(
-                    TopicPartition(topic, number), timeout=STABLE_TIMEOUT
-                )[1]
-                for topic, number in partitions
-                if topic in tiers
-            }
-        except KafkaException as error:
-            logger.info("group %s: no stable offsets yet: %s", self._group, error.args[0].str())
-            return None
-        committed = {
-            p.topic: None if p.offset == OFFSET_INVALID else Stand(p.offset, p.metadata)
-            for p in answer
-        }
-        return committed, ends
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch no more of these until resumed; throws away what was prefetched of them."""
@@ -190,7 +152,7 @@ class GroupConsumer:
             NotAMember: there is no member id.
         """
         if not self._consumer.memberid():
-            raise NotAMember(f"group {self._group}: not a member at present; nothing is committed")
+            raise NotAMember(f"group {self.group}: not a member at present; nothing is committed")
         owned = {(p.topic, p.partition) for p in self._consumer.assignment()}
         return [
             TopicPartition(*pair, offset, metadata=text)
@@ -255,10 +217,10 @@ class GroupConsumer:
                 (message.topic() or "", message.partition() or 0, message.offset() or 0)
             )
         elif error.fatal():
-            raise translate(error, f"consuming in group {self._group}", self._settings)
+            raise translate(error, f"consuming in group {self.group}", self._settings)
         else:
             where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"
-            logger.warning("group %s: %s: %s", self._group, where, error.str())
+            logger.warning("group %s: %s: %s", self.group, where, error.str())
 
 
 def _pairs(partitions: Iterable[TopicPartition]) -> list[Partition]:

@@ -8,7 +8,8 @@ completes is a plain commit, which is not waited for.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,16 +45,22 @@ class CommitCycle:
     Args:
         engine: whose decisions.
         consumer: in whose name offsets are committed.
-        make_producer: called for the first cycle that writes, and again when a producer is used up.
+        make_producer: called with a transactional id for the first cycle that writes, and again
+            when a producer is used up.
+        transactional: whether its producers make transactions.
         queue, worker: names, for metrics and for the headers of moves.
+
+    Attributes:
+        transactional_id: of its producer; the next owner ends what it leaves open by it.
     """
 
     def __init__(
         self,
         engine: Engine,
         consumer: GroupConsumer,
-        make_producer: Callable[[], TransactionalProducer | IdempotentProducer],
+        make_producer: Callable[[str], TransactionalProducer | IdempotentProducer],
         *,
+        transactional: bool,
         queue: str,
         worker: str,
         metrics: WorkerMetrics,
@@ -61,27 +68,31 @@ class CommitCycle:
         self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
         self._queue, self._worker, self._metrics = queue, worker, metrics
         self._producer: TransactionalProducer | IdempotentProducer | None = None
-        self._transactional_id: str | None = None
+        self._transactional = transactional
+        self.transactional_id = self._new_id()
+        self._announced = True
         self._under_way: Cycle | None = None
-        self._clean = False
+        self._clean: Collection[Partition] = ()
 
     @property
     def under_way(self) -> bool:
         """Whether a plain commit waits for the broker's word."""
         return self._under_way is not None
 
-    def run(self, *, wait: bool = False, everything: bool = False, clean: bool = False) -> bool:
+    def run(
+        self, *, wait: bool = False, everything: bool = False, clean: Collection[Partition] = ()
+    ) -> bool:
         """Make one cycle of all that was decided; False when it has to be tried again later.
 
         Args:
             wait: whether to wait for the broker's word on a plain commit too.
             everything: whether to commit of every owned partition, where there is news or not.
-            clean: whether to say that they are given back in order.
+            clean: partitions of which to say that they are given back in order.
         """
         if self._under_way is not None and not wait:
             return True
         self._clean = clean
-        cycle = self._engine.cycle(everything=everything)
+        cycle = self._engine.cycle(everything=everything or bool(clean))
         if cycle is None:
             return True
         hit("cycle.taken")
@@ -111,6 +122,8 @@ class CommitCycle:
             if len(offsets) < len(cycle.notes) or not offsets:
                 raise CycleFailed("partitions of this cycle are being taken away")
             self._settle()
+            if not self._announced:
+                self._announce()
             hit("cycle.settled")
             self._write(cycle, offsets)
             hit("cycle.transaction-done")
@@ -128,7 +141,10 @@ class CommitCycle:
     def _texts(self, cycle: Cycle) -> dict[Partition, tuple[int, str]]:
         """What to commit, with what the next owner has to know of it."""
         return {
-            partition: (note.offset, note.text(self._transactional_id, clean=self._clean))
+            partition: (
+                note.offset,
+                note.text(self.transactional_id, clean=partition in self._clean),
+            )
             for partition, note in cycle.notes.items()
         }
 
@@ -139,7 +155,7 @@ class CommitCycle:
         if ACTIVE and any(move.reason is Reason.EXHAUSTED for move in cycle.moves):
             hit("cycle.dead-letters")
         if self._producer is None:
-            self._producer = self._make_producer()
+            self._producer = self._make_producer(self.transactional_id or "")
         if isinstance(self._producer, TransactionalProducer):
             self._producer.send(records, offsets, self._consumer.metadata)
         else:
@@ -183,7 +199,24 @@ class CommitCycle:
             error,
         )
         if isinstance(error, CycleFailed) and error.fatal:
-            self._producer = None
+            self._producer, self.transactional_id = None, self._new_id()
+            self._announced = False
+
+    def _new_id(self) -> str | None:
+        """A new one for each producer; its random part keeps it from fencing any other."""
+        if not self._transactional:
+            return None
+        return f"{self._consumer.group}.{secrets.token_hex(8)}"
+
+    def _announce(self) -> None:
+        """Commit the id of a new producer before it opens a transaction that could be left open."""
+        texts = {
+            partition: (note.offset, note.text(self.transactional_id, clean=False))
+            for partition, note in self._engine.standing.items()
+        }
+        if offsets := self._consumer.offsets(texts):
+            self._consumer.commit(offsets)
+        self._announced = True
 
     def _onward(self, move: Move, now_ms: int) -> Onward:
         message = move.record.message

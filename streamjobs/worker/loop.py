@@ -23,16 +23,16 @@ from enum import Enum
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
-from streamjobs.engine.metadata import Committed, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import Failed
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import GroupConsumer, Stand
+from streamjobs.kafka.group import GroupConsumer
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
+from streamjobs.worker.taking import Taking
 from streamjobs.worker.tally import Tally
 
 logger = logging.getLogger("streamjobs.worker")
@@ -73,12 +73,14 @@ class Parts:
         tiers: the retry topics that are subscribed.
         join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
         make_cycle: makes the commit cycle for that consumer.
+        make_taking: makes what takes its shards.
     """
 
     engine: Engine
     tiers: frozenset[str]
     join_group: Callable[[QueueLoop], GroupConsumer]
     make_cycle: Callable[[GroupConsumer], CommitCycle]
+    make_taking: Callable[[GroupConsumer], Taking]
 
 
 class QueueLoop(threading.Thread):
@@ -137,9 +139,9 @@ class QueueLoop(threading.Thread):
                 while not self._stop_asked.is_set():
                     self._turn()
                 self.state = State.DRAINING
-                self._drain("stopping")
+                self._drain("stopping", self.engine.owned)
             finally:
-                self._consumer.close()
+                self._leave()
         except BaseException as error:  # noqa: BLE001 - told by the runner, which then ends
             logger.critical("queue %s: the loop ends: %s", self.queue, error)
             self.error = error
@@ -151,7 +153,12 @@ class QueueLoop(threading.Thread):
     def _join(self) -> None:
         self._consumer = self._parts.join_group(self)
         self._cycle = self._parts.make_cycle(self._consumer)
+        self._taking = self._parts.make_taking(self._consumer)
         self.last_turn = monotonic()
+
+    def _leave(self) -> None:
+        self._taking.close()
+        self._consumer.close()
 
     def _rejoin(self, parts: Parts) -> None:
         """Begin anew with a ladder that has grown: an older job may lie in its new tier.
@@ -161,7 +168,7 @@ class QueueLoop(threading.Thread):
         """
         new = ", ".join(sorted(parts.tiers - self._parts.tiers))
         logger.info("queue %s: joins again, to read %s", self.queue, new)
-        self._consumer.close()  # which drains, as ``revoked``
+        self._leave()  # which drains, as ``revoked``
         self._parts, self.engine, self._questions = parts, parts.engine, []
         self._join()
 
@@ -248,49 +255,18 @@ class QueueLoop(threading.Thread):
         )
 
     def _take_shards(self, now: float) -> None:
-        """Ask the broker what the engine needs to know of shards that are about to start.
-
-        A dead owner's transaction may still be open: then there are no stable offsets yet, and
-        other shards run on meanwhile.
-        """
+        """Have shards taken that have become whole, once it is known that the ladder is whole."""
         self._questions += self.engine.take_questions()
-        if not self._questions or now < self._next_question:
-            return
-        self._next_question = now + QUESTION_RETRY
-        if (topics := self._consumer.topics()) is None:
-            return
-        if (parts := self._renew(topics)) is not None:
-            self._rejoin(parts)
-            return
-        left: list[int] = []
-        for number in self._questions:
-            mine = [pair for pair in self.engine.owned if pair[1] == number]
-            answer = self._consumer.where_it_stands(mine, self._parts.tiers) if mine else None
-            if answer is None:
-                left += [number] if mine else []
-                continue
-            hit("loop.answered")
-            stands, ends = answer
-            committed = {topic: self._committed(topic, at) for topic, at in stands.items()}
-            self.engine.taken(number, committed, ends, wall())
-        self._questions = left
-        self._next_question = now + (QUESTION_RETRY if left else 0.0)
-
-    def _committed(self, topic: str, stand: Stand | None) -> Committed | None:
-        """Read what stands beside a committed offset; what is not ours is said, and ignored."""
-        if stand is None:
-            return None
-        metadata = read(stand.text, stand.offset)
-        if metadata is None and stand.text:
-            logger.warning(
-                "queue %s: beside offset %d of %s stands %.80r, which is not of this program: "
-                "finished jobs above that offset may run again",
-                self.queue,
-                stand.offset,
-                topic,
-                stand.text,
-            )
-        return Committed(stand.offset, metadata)
+        if self._questions and now >= self._next_question:
+            self._next_question = now + QUESTION_RETRY
+            if (topics := self._consumer.topics()) is not None:
+                if (parts := self._renew(topics)) is not None:
+                    self._rejoin(parts)
+                    return
+                self._taking.begin(self._questions)
+                self._questions, self._next_question = [], now
+        if self._taking.busy:
+            self._taking.go_on(self._cycle.transactional_id, now)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.
@@ -330,7 +306,7 @@ class QueueLoop(threading.Thread):
         )
 
     def _timeout(self, now: float) -> float:
-        if self.engine.load or self._cycle.under_way:
+        if self.engine.load or self._cycle.under_way or self._taking.busy:
             return POLL_BUSY
         timeout = min(POLL_IDLE, max(0.0, self._next_commit - now))
         due = self.engine.next_due()
@@ -373,7 +349,7 @@ class QueueLoop(threading.Thread):
         logger.info("queue %s: revoked %s", self.queue, _short(partitions))
         hit("loop.revoked")
         if self.state is State.RUNNING:
-            self._drain("partitions are taken back")
+            self._drain("partitions are taken back", partitions)
         hit("loop.drained")
         self.engine.revoked(partitions)
         self._executor.go_on()
@@ -384,8 +360,13 @@ class QueueLoop(threading.Thread):
         hit("loop.lost")
         self.engine.revoked(partitions)
 
-    def _drain(self, why: str) -> None:
-        """Begin nothing, let running jobs end within the budget, commit what has ended."""
+    def _drain(self, why: str, clean: Collection[Partition]) -> None:
+        """Begin nothing, let running jobs end within the budget, commit what has ended.
+
+        Args:
+            why: for the log.
+            clean: partitions that are given back with this: nothing of them will run on.
+        """
         in_hand = counted(self.engine.load, "job")
         logger.info("queue %s: %s; %s in hand", self.queue, why, in_hand)
         self._executor.halt()
@@ -405,7 +386,7 @@ class QueueLoop(threading.Thread):
                 self._drain_budget,
                 counted(self._out, "job is", "jobs are"),
             )
-        self._cycle.run(wait=True)
+        self._cycle.run(wait=True, clean=clean)
 
 
 def _told(record: Record) -> str:

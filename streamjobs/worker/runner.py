@@ -30,6 +30,7 @@ from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import require_broker
 from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.inquiry import Inquiry
 from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue
@@ -40,6 +41,7 @@ from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import Parts, QueueLoop, State
 from streamjobs.worker.source import Source
+from streamjobs.worker.taking import Taking, Topics, read_id
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -63,12 +65,14 @@ class Options:
         drain: stop when every partition of the queues' groups is at its end, whoever owns it.
         drain_budget: seconds that running jobs have to end at a stop or a rebalance.
         children: child processes for each queue's suspects.
+        from_earliest: begin where a log begins whose offsets are lost, its beginning with them.
     """
 
     concurrency: int = 16
     drain: bool = False
     drain_budget: float = 20.0
     children: int = 1
+    from_earliest: bool = False
 
 
 class Worker:
@@ -209,7 +213,7 @@ class Worker:
             topics.mains,
             reads,
             writes,
-            {main: there[main].topic_id for main in topics.mains},
+            {topic: there[topic].topic_id for topic in (*topics.mains, *reads)},
             queue.retry.immediate,
             Ordering(queue.ordering),
         )
@@ -276,22 +280,32 @@ class Worker:
                 on_lost=loop.lost,
             )
 
-        def make_producer() -> TransactionalProducer | IdempotentProducer:
-            if source.settings.delivery == "idempotent":
-                return IdempotentProducer(source.settings)
-            return TransactionalProducer(source.settings, topics.group)
+        transactional = source.settings.delivery == "transactional"
+
+        def make_producer(name: str) -> TransactionalProducer | IdempotentProducer:
+            if transactional:
+                return TransactionalProducer(source.settings, fixed=name)
+            return IdempotentProducer(source.settings)
 
         def make_cycle(consumer: GroupConsumer) -> CommitCycle:
             return CommitCycle(
                 engine,
                 consumer,
                 make_producer,
+                transactional=transactional,
                 queue=queue.name,
                 worker=self._name,
                 metrics=self._metrics,
             )
 
-        return Parts(engine, frozenset(ladder.reads), join_group, make_cycle)
+        def make_taking(consumer: GroupConsumer) -> Taking:
+            asks = Inquiry(source.settings, topics.group, read_id)
+            where = Topics(
+                topics.group, ladder.reads, ladder.topic_ids, self._options.from_earliest
+            )
+            return Taking(engine, consumer, asks, where)
+
+        return Parts(engine, frozenset(ladder.reads), join_group, make_cycle, make_taking)
 
     def _make_executor(self, queue: Queue, ranks: int) -> Executor:
         source, options, name = self._source, self._options, f"streamjobs-{queue.name}"

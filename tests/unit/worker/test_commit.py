@@ -51,6 +51,7 @@ class Stand:
     send_refusals: list[Exception] = field(default_factory=list)
     commit_refusals: list[Exception] = field(default_factory=list)
     producers: int = 0
+    names: list[str] = field(default_factory=list)
     texts: dict[Partition, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class Stand:
             self.driver.engine,
             consumer,
             self.make_producer,
+            transactional=True,
             queue="mail",
             worker="w1",
             metrics=WorkerMetrics(self.registry),
@@ -72,7 +74,7 @@ class Stand:
 
     # -- as a GroupConsumer ------------------------------------------------------------------
 
-    metadata = "metadata"
+    metadata, group = "metadata", "shop.mail"
 
     def offsets(self, offsets: dict[Partition, tuple[int, str]]) -> list[Any]:
         if not self.member:
@@ -91,7 +93,8 @@ class Stand:
 
     # -- as a maker of producers -------------------------------------------------------------
 
-    def make_producer(self) -> Any:
+    def make_producer(self, name: str) -> Any:
+        self.names.append(name)
         self.producers += 1
         stand = self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -18,14 +18,39 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.threads import ThreadExecutor
-from streamjobs.kafka.group import Polled, Stand
+from streamjobs.kafka.group import Polled
+from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker.loop import Parts, QueueLoop, State
+from streamjobs.worker.taking import Taking, Topics
 
 NEWEST = TOPICS.tier(5)
 SHARD: list[Partition] = [(t, 0) for t in (MAIN, SHORT, LONG)]
 Step = Callable[[QueueLoop], Polled | None]
+
+
+@dataclass
+class Asks:
+    """A broker that answers at once: what the script says, and that tiers are empty."""
+
+    script: Script
+    ready: list[Stands | Ends] = field(default_factory=list)
+
+    def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
+        for number, (token, partitions) in shards.items():
+            stood = {t: self.script.stands.get(t, Stand(None)) for t, _ in partitions}
+            self.ready.append(Stands(number, token, stood))
+
+    def ends(self, number: int, token: object, partitions: Any, _: Sequence[str]) -> None:
+        self.ready.append(Ends(number, token, {topic: 0 for topic, _ in partitions}))
+
+    def answers(self) -> list[Stands | Ends]:
+        ready, self.ready = self.ready, []
+        return ready
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -43,15 +68,16 @@ class Script:
     running: threading.Event = field(default_factory=threading.Event)
     under_way: bool = False
     stands: dict[str, Stand] = field(default_factory=dict)
+    claims: list[dict[Partition, tuple[int, str]]] = field(default_factory=list)
+    transactional_id: str | None = None
 
     def __post_init__(self) -> None:
         self.deadline = monotonic() + 10.0
         ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0))
         self.engine = Engine(ladder, capacity=self.capacity)
-        stand: Any = self
         self.loop = QueueLoop(
             "mail",
-            Parts(self.engine, frozenset({SHORT, LONG}), lambda _: stand, lambda _: stand),
+            self.parts(SHORT, LONG),
             self.renew,
             ThreadExecutor(lambda: self.attempt, 2, "test"),
             metrics=WorkerMetrics(CollectorRegistry()),
@@ -87,11 +113,22 @@ class Script:
         reads = {SHORT: 1.0, NEWEST: 5.0, LONG: 10.0}
         ladder = Ladder(TOPICS, (MAIN,), reads, (1.0, 10.0))
         self.engine = Engine(ladder, capacity=self.capacity)
-        stand: Any = self
-        return Parts(self.engine, frozenset(reads), lambda _: stand, lambda _: stand)
+        return self.parts(*reads)
 
-    def where_it_stands(self, partitions: list[Partition], tiers: frozenset[str]) -> Any:
-        return (dict(self.stands) if self.stands else {}), dict.fromkeys(tiers, 0)
+    def parts(self, *tiers: str) -> Parts:
+        stand: Any = self
+        engine, asks = self.engine, Asks(self)
+
+        def make_taking(_: Any) -> Taking:
+            return Taking(engine, stand, asks, Topics("shop.mail", tiers, {}))
+
+        return Parts(engine, frozenset(tiers), lambda _: stand, lambda _: stand, make_taking)
+
+    def offsets(self, offsets: dict[Partition, tuple[int, str]]) -> Any:
+        return offsets
+
+    def commit(self, offsets: dict[Partition, tuple[int, str]]) -> None:
+        self.claims.append(offsets)
 
     def seek(self, partition: Partition, offset: int) -> None:
         self.diary.append(("seek", partition, offset))
@@ -104,7 +141,7 @@ class Script:
 
     # -- as the commit cycle -----------------------------------------------------------------
 
-    def run(self, *, wait: bool = False) -> bool:
+    def run(self, *, wait: bool = False, clean: Collection[Partition] = ()) -> bool:
         cycle = self.engine.cycle()
         if cycle is None:
             return True
@@ -379,6 +416,7 @@ def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Scri
         script.until(script.running.is_set),
         lambda loop: loop.revoked([(LONG, 0)]),
         lambda loop: loop.assigned([(LONG, 0)]),
+        script.until(lambda: len(script.claims) == 2),
         lambda _: script.diary.append("polled"),
     ]
     script.stands = {MAIN: Stand(0, "")}

@@ -1,0 +1,289 @@
+"""Asks the broker where a shard stands, beside the loop: its questions may take seconds.
+
+A dead owner's open transaction makes offsets unstable, or hides the end of a tier, until it
+expires: up to the transaction timeout and the 10 s between the broker's checks. Its transactional
+id stands beside the committed offset, and ``init_transactions`` with that id ends it in half a
+second.
+"""
+# librdkafka's own error codes, as against the broker's, are spelt with an underscore.
+# ruff: noqa: SLF001
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
+
+from streamjobs.clock import monotonic
+from streamjobs.kafka.config import consumer_config, producer_config
+from streamjobs.kafka.failures import kafka_error
+from streamjobs.settings import Settings
+
+logger = logging.getLogger("streamjobs.kafka")
+
+Partition = tuple[str, int]
+# Seconds that one call may take; what is not answered then is asked again.
+CALL_TIMEOUT = 0.5
+# Seconds that offsets or the end of a tier may be unstable before the dead owner's transaction is
+# ended: a living owner's takes some 10 ms.
+PATIENCE = 1.0
+# Seconds between looks at what was not stable.
+AGAIN = 0.1
+# Seconds that ending one transaction may take.
+END_TIMEOUT = 10.0
+
+
+class Stand(NamedTuple):
+    """How far a partition is: its committed offset, and the text beside it.
+
+    Attributes:
+        offset: the committed one; None: nothing was ever committed.
+        text: what stands beside it.
+        low: the first offset that the log still has; asked where nothing was committed.
+    """
+
+    offset: int | None
+    text: str | None = None
+    low: int = 0
+
+
+@dataclass
+class Stands:
+    """The answer to ``stands``: of one shard, by topic."""
+
+    number: int
+    token: object
+    of: dict[str, Stand]
+
+
+@dataclass
+class Ends:
+    """The answer to ``ends``: high watermarks of one shard's partitions, by topic."""
+
+    number: int
+    token: object
+    of: dict[str, int]
+
+
+@dataclass
+class _Question:
+    """What is asked of a shard, and since when in vain.
+
+    Attributes:
+        token: handed back with the answer, so that the asker can tell an old one.
+        ids: transactional ids of owners before.
+        ends: high watermarks by topic, as they were told.
+        ended: whether open transactions were ended for it.
+    """
+
+    number: int
+    token: object
+    partitions: Sequence[Partition]
+    since: float
+    ids: tuple[str, ...] = ()
+    ends: dict[str, int] = field(default_factory=dict)
+    ended: bool = False
+
+
+class Inquiry:
+    """A thread with clients of its own, which are members of nothing.
+
+    Args:
+        settings: of the process.
+        group: whose offsets.
+        read_id: reads the transactional id out of the text beside an offset; None: it has none.
+    """
+
+    def __init__(
+        self, settings: Settings, group: str, read_id: Callable[[str], str | None]
+    ) -> None:
+        self._settings, self._group, self._read_id = settings, group, read_id
+        self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._answers: deque[Stands | Ends] = deque()
+        self._unstable: list[_Question] = []
+        self._hidden: list[_Question] = []
+        self._stopping = False
+        self._committed = Consumer(consumer_config(settings, group))
+        self._uncommitted = Consumer(
+            consumer_config(settings, group, isolation_level="read_uncommitted")
+        )
+        self._thread = threading.Thread(target=self._run, name=f"inquiry-{group}", daemon=True)
+        self._thread.start()
+
+    # -- called by the loop ------------------------------------------------------------------
+
+    def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
+        """Ask for the stable committed offsets of shards, each with a token for its answer."""
+        questions = [
+            _Question(number, token, partitions, monotonic())
+            for number, (token, partitions) in shards.items()
+        ]
+        self._asked.put(lambda: self._ask_stands(questions))
+
+    def ends(
+        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+    ) -> None:
+        """Ask for the high watermarks of a shard's partitions.
+
+        Args:
+            number: which shard.
+            token: comes back with the answer.
+            partitions: of the shard.
+            ids: transactional ids of owners before; when an end stays hidden from readers of
+                committed records, their transactions are ended.
+        """
+        question = _Question(number, token, partitions, monotonic(), tuple(ids))
+        self._asked.put(lambda: self._ask_ends(question))
+
+    def answers(self) -> list[Stands | Ends]:
+        """Return the answers that have come since the last call."""
+        return [self._answers.popleft() for _ in range(len(self._answers))]
+
+    def close(self) -> None:
+        """Ask nothing more; does not wait for a question under way."""
+        self._stopping = True
+        self._asked.put(None)
+
+    # -- the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                waiting = self._unstable or self._hidden
+                try:
+                    act = self._asked.get(timeout=AGAIN if waiting else None)
+                except Empty:
+                    self._look_again()
+                    continue
+                if act is not None:
+                    act()
+        finally:
+            self._committed.close()
+            self._uncommitted.close()
+
+    def _look_again(self) -> None:
+        unstable, self._unstable = self._unstable, []
+        for question in unstable:
+            self._ask_stands([question])
+        hidden, self._hidden = self._hidden, []
+        for question in hidden:
+            self._watch(question)
+
+    def _ask_stands(self, questions: list[_Question]) -> None:
+        """All in one call; when one shard is not stable, each by itself."""
+        asked = [TopicPartition(*p) for q in questions for p in q.partitions]
+        try:
+            found = self._committed.committed(asked, timeout=CALL_TIMEOUT)
+        except KafkaException as error:
+            if len(questions) > 1:
+                for question in questions:
+                    self._ask_stands([question])
+            else:
+                self._in_vain(questions[0], error)
+            return
+        by_number: dict[int, dict[str, Stand]] = {}
+        for at in found:
+            by_number.setdefault(at.partition, {})[at.topic] = self._stand(at)
+        for question in questions:
+            answer = Stands(question.number, question.token, by_number.get(question.number, {}))
+            self._answers.append(answer)
+
+    def _stand(self, at: TopicPartition) -> Stand:
+        if at.offset != OFFSET_INVALID:
+            return Stand(at.offset, at.metadata)
+        return Stand(None, None, self._marks(self._uncommitted, (at.topic, at.partition))[0])
+
+    def _in_vain(self, question: _Question, error: KafkaException) -> None:
+        logger.info(
+            "group %s: no stable offsets of partition %d yet: %s",
+            self._group,
+            question.number,
+            kafka_error(error).str(),
+        )
+        if not question.ended and monotonic() - question.since > PATIENCE:
+            question.ended = True
+            self._end_transactions(question, self._ids_beside(question.partitions))
+        self._unstable.append(question)
+
+    def _ids_beside(self, partitions: Sequence[Partition]) -> list[str]:
+        """Transactional ids beside the offsets as they were before the open transaction."""
+        asked = [TopicPartition(*pair) for pair in partitions]
+        try:
+            found = self._uncommitted.committed(asked, timeout=CALL_TIMEOUT)
+        except KafkaException:
+            return []
+        return [name for at in found if at.metadata and (name := self._read_id(at.metadata))]
+
+    def _ask_ends(self, question: _Question) -> None:
+        try:
+            for pair in question.partitions:
+                question.ends[pair[0]] = self._marks(self._uncommitted, pair)[1]
+        except KafkaException as error:
+            logger.info(
+                "group %s: no ends of partition %d yet: %s",
+                self._group,
+                question.number,
+                kafka_error(error).str(),
+            )
+            self._asked.put(lambda: self._ask_ends(question))
+            return
+        self._answers.append(Ends(question.number, question.token, dict(question.ends)))
+        if question.ids:
+            self._watch(question)
+
+    def _watch(self, question: _Question) -> None:
+        """See that readers of committed records get to the ends: a transaction may be open."""
+        try:
+            hidden = any(
+                self._marks(self._committed, pair)[1] < question.ends[pair[0]]
+                for pair in question.partitions
+            )
+        except KafkaException:
+            hidden = True
+        if not hidden:
+            return
+        if monotonic() - question.since > PATIENCE:
+            self._end_transactions(question, question.ids)
+        else:
+            self._hidden.append(question)
+
+    def _marks(self, consumer: Consumer, pair: Partition) -> tuple[int, int]:
+        marks = consumer.get_watermark_offsets(TopicPartition(*pair), timeout=CALL_TIMEOUT)
+        if marks is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        low, high = marks
+        return low, high
+
+    def _end_transactions(self, question: _Question, ids: Sequence[str]) -> None:
+        """End what an owner left open: whoever initialises an id ends its transaction."""
+        for name in sorted(set(ids)):
+            logger.warning(
+                "group %s: partition %d is held up by an open transaction of %s, whose worker is "
+                "gone; it is ended",
+                self._group,
+                question.number,
+                name,
+            )
+            try:
+                config = producer_config(self._settings, transactional_id=name)
+                Producer(config).init_transactions(END_TIMEOUT)
+            except KafkaException as error:
+                logger.warning(
+                    "group %s: the transaction of %s cannot be ended (%s); it expires by itself",
+                    self._group,
+                    name,
+                    kafka_error(error).str(),
+                )

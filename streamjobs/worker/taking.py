@@ -1,0 +1,237 @@
+"""Taking shards: what has to be known and committed before the first job of a shard may start.
+
+In this order, for each shard: the stable committed offsets of all its partitions, with what stands
+beside them; a commit that says whose they are now, so that whoever comes after a crash knows it;
+the high watermarks of its tiers. The broker is asked beside the loop, which goes on with others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamjobs.clock import wall
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.metadata import NOTHING, ROOM, Committed, Metadata, Note, pack, read
+from streamjobs.engine.outbox import Partition
+from streamjobs.errors import StreamjobsError
+from streamjobs.failpoints import hit
+from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
+from streamjobs.kafka.inquiry import Ends, Stand, Stands
+
+logger = logging.getLogger("streamjobs.worker")
+
+# Seconds before what was refused is tried again.
+RETRY = 0.1
+
+
+class OffsetsMissing(StreamjobsError):
+    """The log has lost its beginning, and the group has no offset in it."""
+
+    def __init__(self, group: str, lost: Mapping[str, int], number: int) -> None:
+        where = ", ".join(f"{topic}[{number}] begins at {low}" for topic, low in lost.items())
+        super().__init__(
+            f"group {group} has no committed offset, and {where}: its offsets have expired, or "
+            "jobs were deleted by retention before any worker ran. To begin with what is left, "
+            "which may run finished jobs again: worker --from earliest"
+        )
+
+
+class Asks(Protocol):
+    """What is asked of the broker beside the loop; see ``kafka.inquiry.Inquiry``."""
+
+    def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None: ...  # noqa: D102
+    def ends(  # noqa: D102
+        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+    ) -> None: ...
+    def answers(self) -> list[Stands | Ends]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Topics:
+    """What taking needs to know of a queue's topics.
+
+    Attributes:
+        group: the queue's group.
+        tiers: its retry topics.
+        ids: topic ids, where the broker tells them.
+        from_earliest: whether to begin where a log begins that has lost its beginning.
+    """
+
+    group: str
+    tiers: Collection[str]
+    ids: Mapping[str, str]
+    from_earliest: bool = False
+
+
+class Taking:
+    """The shards that are being taken, owned by the loop thread.
+
+    Args:
+        engine: whose shards.
+        consumer: in whose name offsets are committed.
+        asks: asks the broker.
+        topics: of the queue.
+    """
+
+    def __init__(self, engine: Engine, consumer: GroupConsumer, asks: Asks, topics: Topics) -> None:
+        self._engine, self._consumer, self._asks, self._topics = engine, consumer, asks, topics
+        self._open: dict[int, object] = {}
+        self._stood: dict[int, dict[str, Stand]] = {}
+        self._again: dict[int, float] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a shard is being taken."""
+        return bool(self._open or self._again)
+
+    def begin(self, numbers: Sequence[int]) -> None:
+        """Take these shards, from the first step."""
+        shards = {}
+        for number in numbers:
+            mine = [pair for pair in self._engine.owned if pair[1] == number]
+            if mine:
+                self._open[number] = token = object()
+                shards[number] = (token, mine)
+        if shards:
+            self._asks.stands(shards)
+
+    def go_on(self, transactional_id: str | None, now: float) -> None:
+        """Act on what the broker has answered.
+
+        Args:
+            transactional_id: of this owner's producer.
+            now: seconds of the monotonic clock.
+
+        Raises:
+            OffsetsMissing: it is not known where to begin.
+        """
+        stood: list[Stands] = []
+        for answer in self._asks.answers():
+            if self._open.get(answer.number) is not answer.token:
+                continue
+            if isinstance(answer, Stands):
+                stood.append(answer)
+            else:
+                self._taken(answer)
+        if stood:
+            self._claim(stood, transactional_id, now)
+        if late := [number for number, at in self._again.items() if now >= at]:
+            for number in late:
+                del self._again[number]
+            self.begin(late)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        self._asks.close()
+
+    def _claim(self, answers: Sequence[Stands], transactional_id: str | None, now: float) -> None:
+        """Say that these shards are ours before anything of them starts, in one commit."""
+        texts: dict[Partition, tuple[int, str]] = {}
+        for answer in answers:
+            self._check(answer)
+            for topic, stand in answer.of.items():
+                texts[topic, answer.number] = self._text(topic, stand, transactional_id)
+        if not self._commit(texts):
+            for answer in answers:
+                del self._open[answer.number]
+                self._again[answer.number] = now + RETRY
+            return
+        hit("loop.claimed")
+        for answer in answers:
+            self._stood[answer.number] = answer.of
+            partitions = [(topic, answer.number) for topic in answer.of]
+            ids = [name for stand in answer.of.values() if (name := owner_of(stand)) is not None]
+            self._asks.ends(answer.number, answer.token, partitions, ids)
+
+    def _commit(self, texts: Mapping[Partition, tuple[int, str]]) -> bool:
+        try:
+            offsets = self._consumer.offsets(texts)
+            if len(offsets) < len(texts):
+                return False  # they are being taken away
+            self._consumer.commit(offsets)
+        except (CommitRefused, NotAMember) as error:
+            logger.info("group %s: shards cannot be taken yet: %s", self._topics.group, error)
+            return False
+        return True
+
+    def _taken(self, answer: Ends) -> None:
+        del self._open[answer.number]
+        stood = self._stood.pop(answer.number)
+        committed = {topic: _committed(stand) for topic, stand in stood.items()}
+        ends = {topic: end for topic, end in answer.of.items() if topic in self._topics.tiers}
+        hit("loop.answered")
+        self._engine.taken(answer.number, committed, ends, wall())
+
+    def _check(self, answer: Stands) -> None:
+        """See that it is known where to begin, and say what is odd."""
+        lost = {
+            topic: stand.low
+            for topic, stand in answer.of.items()
+            if stand.offset is None and stand.low > 0 and topic not in self._topics.tiers
+        }
+        if lost and not self._topics.from_earliest:
+            raise OffsetsMissing(self._topics.group, lost, answer.number)
+        for topic, stand in answer.of.items():
+            metadata = _metadata(stand)
+            if metadata is None:
+                if stand.text:
+                    logger.warning(
+                        "group %s: beside offset %s of %s[%d] stands %.80r, which is not of this "
+                        "program: finished jobs above that offset run again",
+                        self._topics.group,
+                        stand.offset,
+                        topic,
+                        answer.number,
+                        stand.text,
+                    )
+            elif self._renewed(topic, metadata):
+                logger.error(
+                    "group %s: topic %s was deleted and made again since offset %s of partition %d "
+                    "was committed; it is read from its beginning",
+                    self._topics.group,
+                    topic,
+                    stand.offset,
+                    answer.number,
+                )
+
+    def _renewed(self, topic: str, metadata: Metadata) -> bool:
+        today = self._topics.ids.get(topic)
+        return metadata.topic_id is not None and bool(today) and metadata.topic_id != today
+
+    def _text(self, topic: str, stand: Stand, transactional_id: str | None) -> tuple[int, str]:
+        """The same offset again, with what is known above it, and ours."""
+        metadata = _metadata(stand)
+        today = self._topics.ids.get(topic) or None
+        offset = stand.low if stand.offset is None else stand.offset
+        if metadata is not None and self._renewed(topic, metadata):
+            offset, metadata = 0, None
+        if metadata is None:
+            note = Note(offset, NOTHING, offset, whole=True, topic_id=today, epoch=None)
+        else:
+            runs, upto = pack(metadata.above.bounds, ROOM)
+            note = Note(offset, runs, upto, whole=True, topic_id=today, epoch=metadata.epoch)
+        return offset, note.text(transactional_id, clean=False)
+
+
+def read_id(text: str) -> str | None:
+    """Read the last owner's transactional id from the text beside an offset, if it is told."""
+    metadata = read(text, 0)
+    return None if metadata is None else metadata.transactional_id
+
+
+def owner_of(stand: Stand) -> str | None:
+    """The transactional id of the last owner, if it is told."""
+    metadata = _metadata(stand)
+    return None if metadata is None else metadata.transactional_id
+
+
+def _metadata(stand: Stand) -> Metadata | None:
+    return None if stand.offset is None else read(stand.text, stand.offset)
+
+
+def _committed(stand: Stand) -> Committed | None:
+    return None if stand.offset is None else Committed(stand.offset, _metadata(stand))

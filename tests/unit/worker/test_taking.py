@@ -1,0 +1,188 @@
+"""Taking shards: the order of the steps, and what is odd in what the last owner left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from unit.engine.drive import LONG, MAIN, SHORT, TOPICS, FakeMessage
+
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.metadata import ROOM, Note, pack, read
+from streamjobs.engine.outbox import Partition
+from streamjobs.kafka.group import CommitRefused
+from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
+
+SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
+IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
+
+
+class Scene:
+    """A broker, a consumer and an engine in one diary."""
+
+    def __init__(self, *, from_earliest: bool = False) -> None:
+        ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), IDS)
+        self.engine = Engine(ladder)
+        me: Any = self
+        topics = Topics("shop.mail", (SHORT, LONG), IDS, from_earliest)
+        self.taking = Taking(self.engine, me, me, topics)
+        self.diary: list[Any] = []
+        self.stood: dict[str, Stand] = {}
+        self.refusals: list[Exception] = []
+        self.held_back = False
+        self._ready: list[Stands | Ends] = []
+
+    def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
+        self.diary.append("stands")
+        for number, (token, partitions) in shards.items():
+            of = {t: self.stood.get(t, Stand(None)) for t, _ in partitions}
+            self._ready.append(Stands(number, token, of))
+
+    def ends(
+        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+    ) -> None:
+        self.diary.append(("ends", *ids))
+        self._ready.append(Ends(number, token, {topic: 0 for topic, _ in partitions}))
+
+    def answers(self) -> list[Stands | Ends]:
+        if self.held_back:
+            return []
+        ready, self._ready = self._ready, []
+        return ready
+
+    def offsets(self, texts: dict[Partition, tuple[int, str]]) -> Any:
+        return {pair: text for pair, text in texts.items() if pair in self.engine.owned}
+
+    def commit(self, offsets: dict[Partition, tuple[int, str]]) -> None:
+        self.diary.append(("commit", offsets))
+        if self.refusals:
+            raise self.refusals.pop(0)
+
+    def assigned(self) -> None:
+        self.engine.assigned(SHARD)
+        self.taking.begin(self.engine.take_questions())
+
+    def go_on(self, *times: float) -> None:
+        for now in times or (0.0, 0.0):
+            self.taking.go_on("shop.mail.new", now)
+
+    def started(self, *offsets: int) -> list[int]:
+        self.engine.take_flow()
+        self.engine.received([FakeMessage(MAIN, n, b"k%d" % n) for n in offsets], 0.0)
+        return [run[0].offset for run in self.engine.take_starts()]
+
+
+def left(offset: int, bounds: list[int], *, name: str = "shop.mail.old", of: str = MAIN) -> Stand:
+    runs, upto = pack(bounds, ROOM)
+    note = Note(offset, runs, upto, whole=True, topic_id=IDS[of], epoch=0)
+    return Stand(offset, note.text(name, clean=False))
+
+
+def test_a_shard_is_claimed_after_its_offsets_are_stable_and_before_its_ends_are_asked() -> None:
+    scene = Scene()
+    scene.stood = {MAIN: left(4, [4, 5, 9])}
+    scene.assigned()
+    assert scene.started(4) == []
+
+    scene.go_on()
+
+    kinds = [each if isinstance(each, str) else each[0] for each in scene.diary]
+    assert kinds == ["stands", "commit", "ends"]
+    assert not scene.taking.busy
+    assert scene.started(5, 9) == [4, 9]
+
+
+def test_the_claim_says_whose_it_is_and_keeps_what_is_known() -> None:
+    scene = Scene()
+    scene.stood = {MAIN: left(4, [4, 5, 9])}
+    scene.assigned()
+
+    scene.go_on()
+
+    offset, text = scene.diary[1][1][MAIN, 0]
+    told = read(text, offset)
+    assert offset == 4
+    assert told is not None
+    assert told.transactional_id == "shop.mail.new"
+    assert told.topic_id == "main-id"
+    assert told.above.bounds == (4, 5, 9)
+    assert not told.clean
+    assert scene.diary[2] == ("ends", "shop.mail.old")
+
+
+def test_a_refused_claim_is_made_again_from_the_first_step() -> None:
+    scene = Scene()
+    scene.refusals = [CommitRefused("rebalance in progress")]
+    scene.assigned()
+
+    scene.go_on(0.0, 0.05)
+    assert scene.taking.busy
+    scene.go_on(0.2, 0.2, 0.2)
+
+    kinds = [each if isinstance(each, str) else each[0] for each in scene.diary]
+    assert kinds == ["stands", "commit", "stands", "commit", "ends"]
+    assert scene.started(0) == [0]
+
+
+def test_an_answer_about_an_assignment_that_is_over_does_nothing() -> None:
+    scene = Scene()
+    scene.held_back = True
+    scene.assigned()
+    scene.engine.revoked(SHARD)
+    scene.stood = {MAIN: left(50, [50, 51, 60])}
+    scene.assigned()
+
+    scene.held_back = False
+    scene.go_on(0.0, 0.0, 0.0)
+
+    commits = [each[1][MAIN, 0][0] for each in scene.diary if each[0] == "commit"]
+    assert commits == [50]
+
+
+def test_without_an_offset_in_a_log_that_lost_its_beginning_it_asks_where_to_begin() -> None:
+    scene = Scene()
+    scene.stood = {MAIN: Stand(None, None, 120)}
+    scene.assigned()
+
+    with pytest.raises(OffsetsMissing, match=r"shop\.mail\[0\] begins at 120.*--from earliest"):
+        scene.go_on()
+
+
+def test_it_begins_there_when_told_to() -> None:
+    scene = Scene(from_earliest=True)
+    scene.stood = {MAIN: Stand(None, None, 120)}
+    scene.assigned()
+
+    scene.go_on()
+
+    assert scene.diary[1][1][MAIN, 0][0] == 120
+    assert scene.started(120) == [120]
+
+
+def test_a_topic_that_was_made_again_is_an_alarm_and_is_read_from_its_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    old = Note(100, "-", 100, whole=True, topic_id="older-id", epoch=0).text(None, clean=True)
+    scene.stood = {MAIN: Stand(100, old)}
+    scene.assigned()
+
+    scene.go_on()
+
+    assert "topic shop.mail was deleted and made again" in caplog.text
+    assert scene.diary[1][1][MAIN, 0][0] == 0
+    assert scene.engine.take_flow().seek == [(MAIN, 0, -2)]
+
+
+def test_a_foreign_text_is_said_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.stood = {MAIN: Stand(4, "checkpoint 17")}
+    scene.assigned()
+
+    scene.go_on()
+
+    assert "'checkpoint 17', which is not of this program" in caplog.text
+    assert scene.started(4, 5) == [4, 5]
