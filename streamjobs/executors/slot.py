@@ -103,10 +103,9 @@ class Slot(threading.Thread):
             run = pool.next(None if self._child is None else self._idle)
             if run is not None:
                 self._execute(run)
-            elif self._child is not None:
-                self._child.end()
-                self._child = None
-        self._drop()
+            else:
+                self._let_go()
+        self._let_go()
 
     def _execute(self, run: Run) -> None:
         for index, record in enumerate(run):
@@ -238,6 +237,12 @@ class Slot(threading.Thread):
                     return child
                 raise FrameError(f"it says {frame.kind}: {frame.fields.get('message')}")
         raise TimeoutError(f"its app was not imported within {START_TIMEOUT:g} s")
+
+    def _let_go(self) -> None:
+        """Have an idle child end by itself, so that what it does at its exit is done."""
+        if self._child is not None:
+            self._child.end()
+            self._child = None
 
     def _drop(self) -> None:
         """End the child if there is one."""

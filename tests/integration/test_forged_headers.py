@@ -37,6 +37,8 @@ def clamped(place: bytes) -> dict[str, tuple[Headers, int]]:
         "attempt null": ([origin, ("sj-attempt", None)], 2),
         "rung -1": ([origin, ("sj-attempt", b"3"), ("sj-rung", b"-1")], 4),
         "rung 2^63": ([origin, ("sj-rung", b"9223372036854775808")], 2),
+        "crashes 2^63": ([origin, ("sj-crashes", b"9223372036854775808")], 2),
+        "crashes -1": ([origin, ("sj-crashes", b"-1")], 2),
         "waiting, attempt -1": ([origin, ("sj-reason", b"waiting"), ("sj-attempt", b"-1")], 1),
         "doubled": ([origin, ("sj-attempt", b"4"), ("sj-attempt", b"9"), (origin[0], b"x")], 5),
         "10,000 behind": ([origin, ("sj-attempt", b"4"), *CROWD], 5),
