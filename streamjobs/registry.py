@@ -110,6 +110,10 @@ class Registry:
             raise DefinitionError(
                 f"queue {name!r}: breaker={breaker!r}, must be Breaker(…), or None for none"
             )
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(
+                f"queue {name!r}: retry={retry!r}, must be Retry(…), or None for Retry()"
+            )
         retry, kept = retry or Retry(), parse_duration(retention)
         if retry.delays and retry.delays[-1] > kept:
             raise DefinitionError(

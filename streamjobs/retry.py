@@ -48,6 +48,10 @@ class Retry:
                 f"retry immediate={immediate!r}: how many tries a failed job gets at once, "
                 f"must be 0 to {MOST_IMMEDIATE}"
             )
+        if not isinstance(delays, tuple | list):
+            raise DefinitionError(
+                f'retry delays={delays!r}: must be a tuple of delays, such as ("1s", "10s", "1m")'
+            )
         seconds = tuple(parse_duration(delay) for delay in delays)
         if any(s < 0.001 for s in seconds):
             raise DefinitionError(f"retry delays {delays!r}: each must be at least 1ms")

@@ -61,7 +61,12 @@ def load_app(spec: str) -> App:
 
     module_name, colon, attribute = spec.partition(":")
     if not module_name or (colon and not attribute):
-        raise SettingsError(f"-A {spec}: must be module:app, such as shop.jobs:app")
+        raise SettingsError(f"-A {spec!r}: must be module:app, such as shop.jobs:app")
+    if "/" in module_name or module_name.startswith(".") or module_name.endswith(".py"):
+        raise SettingsError(
+            f"-A {spec}: must be module:app, such as shop.jobs:app, and not the path of a file; "
+            "the folder that modules are looked for in is the one you are in"
+        )
     module = _import(module_name)
     if not attribute:
         return _only_app(module, App)

@@ -21,6 +21,7 @@ from streamjobs.cli.output import (
     to_json,
     write_json,
 )
+from streamjobs.headers import Reason
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
 from streamjobs.wording import counted
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from streamjobs.requeue import Result
 
 FAILED, REJECTS = 1, 3
+
+# A record with one of these is on its way still, in a tier.
+TIER_REASONS = (Reason.FAILED, Reason.WAITING)
 
 # Rows of one table on a terminal: its columns are fitted to them, so they are held in memory.
 _TABLE_ROWS = 1000
@@ -44,7 +48,11 @@ all_option = click.option(
     "--all", "with_taken", is_flag=True, help="Also those that were put back already."
 )
 reason_option = click.option(
-    "--reason", "reasons", multiple=True, help="Only this reason; may be repeated."
+    "--reason",
+    "reasons",
+    multiple=True,
+    type=click.Choice([reason.value for reason in Reason if reason not in TIER_REASONS]),
+    help="Only this reason; may be repeated.",
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from streamjobs.cli.app_loader import AppLoader
-from streamjobs.cli.output import complain
+from streamjobs.cli.output import complain, escape_unwritable
 from streamjobs.errors import (
     ConfigurationError,
     InvalidArguments,
@@ -105,12 +105,13 @@ def report(error: StreamjobsError) -> None:
 )
 @click.pass_context
 def cli(ctx: click.Context, app: str | None) -> None:
-    """Background jobs on Kafka: in order per key, retried without blocking, and replayable."""
+    """Background jobs on Kafka: in order per key, and retried without blocking other keys."""
     ctx.obj = AppLoader(app)
 
 
 def main() -> None:
     """Run the command line and exit."""
+    escape_unwritable()
     cli(prog_name="streamjobs")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
+from io import TextIOWrapper
 from types import NoneType
 from typing import Any
 
@@ -132,7 +133,11 @@ def _unfitted(columns: Sequence[str], lines: list[list[str]], right: list[bool])
         for place, name in enumerate(columns)
     ]
 
+    ascii_only = not _can_write("┏┳┓━┃┡╇┩│└┴┘─")
+
     def rule(ends: str, dash: str) -> str:
+        if ascii_only:
+            ends, dash = "+++", "-"
         return ends[0] + ends[1].join(dash * (width + 2) for width in widths) + ends[2]
 
     def row(line: Sequence[str], bar: str) -> str:
@@ -140,6 +145,7 @@ def _unfitted(columns: Sequence[str], lines: list[list[str]], right: list[bool])
         for text, width, numbers in zip(line, widths, right, strict=True):
             room = " " * (width - cell_len(text))
             cells.append(f" {room}{text} " if numbers else f" {text}{room} ")
+        bar = "|" if ascii_only else bar
         return bar + bar.join(cells) + bar
 
     yield rule("┏┳┓", "━")
@@ -147,6 +153,22 @@ def _unfitted(columns: Sequence[str], lines: list[list[str]], right: list[bool])
     yield rule("┡╇┩", "━")
     yield from (row(line, "│") for line in lines)
     yield rule("└┴┘", "─")
+
+
+def _can_write(text: str) -> bool:
+    """Whether standard output has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def escape_unwritable() -> None:
+    """Have what an output's encoding lacks written as an escape, as ``inert`` does."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def cell(value: Any) -> str:

@@ -60,8 +60,9 @@ def gather(
             if code == KafkaError._UNSUPPORTED_FEATURE:
                 raise UnsupportedError(doing) from error
             if code == KafkaError._NOENT:
+                what = f"{key[0]}[{key[1]}]" if isinstance(key, tuple) else key
                 raise TopicsError(
-                    f"{doing}: {key} does not exist or has no leader; "
+                    f"{doing}: {what} does not exist or has no leader; "
                     f"'{APPLY}' creates what is missing"
                 ) from error
             raise translate(error, doing, settings) from error

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamjobs.errors import AuthenticationError, EnqueueError, StreamjobsError
+from streamjobs.errors import AuthenticationError, EnqueueError, StreamjobsError, TopicsError
 from streamjobs.kafka import admin, answers
 from streamjobs.kafka.answers import list_offsets
 from streamjobs.settings import Settings
@@ -51,6 +51,11 @@ def test_a_leader_that_moves_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(StreamjobsError, match="asking where partitions end"):
         ask(FakeClient(*[KafkaError.NOT_LEADER_FOR_PARTITION] * 3))
+
+
+def test_a_partition_that_is_not_there_is_named() -> None:
+    with pytest.raises(TopicsError, match=r"partitions end: shop\.mail\[0\] does not exist"):
+        ask(FakeClient(KafkaError._NOENT))
 
 
 def test_any_other_error_is_told_at_once() -> None:

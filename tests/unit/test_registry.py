@@ -50,6 +50,7 @@ def test_a_queue_is_what_was_said(registry: Registry) -> None:
         ({"priorities": 3}, r"priorities=3, must be a tuple"),
         ({"ordering": "keys"}, r"ordering='keys', must be one of 'key', 'none', 'partition'"),
         ({"ordering": None}, r"ordering=None"),
+        ({"retry": 3}, r"queue 'mail': retry=3, must be Retry\(…\), or None"),
         ({"breaker": True}, r"queue 'mail': breaker=True, must be Breaker\(…\), or None"),
     ],
 )
@@ -118,3 +119,9 @@ def test_each_priority_has_a_main_topic_and_they_share_the_rest(registry: Regist
     assert specs["shop.high"].partitions == 2
     assert specs["shop.schemas"].queue is None
     assert len({tuple(specs[name].config.items()) for name in mine[:3]}) == 1
+
+
+@pytest.mark.parametrize("delays", ["1s", 5, {"1s", "10s"}])
+def test_delays_are_a_tuple(delays: Any) -> None:
+    with pytest.raises(DefinitionError, match="must be a tuple of delays"):
+        Retry(delays=delays)

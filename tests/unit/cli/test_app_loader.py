@@ -70,6 +70,11 @@ def test_half_a_name_is_refused(spec: str) -> None:
     assert "must be module:app" in refused(spec)
 
 
+@pytest.mark.parametrize("spec", ["../shop:app", "shop.py:app", "shop/jobs.py:app", ".shop:app"])
+def test_the_path_of_a_file_is_refused(spec: str) -> None:
+    assert "not the path of a file" in refused(spec)
+
+
 def test_a_missing_module_is_named(module: Module) -> None:
     module("")
     assert "no module 'app_under_test_nowhere'" in refused("app_under_test_nowhere:app")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,12 @@ def test_wrong_usage_exits_2(runner: CliRunner, arguments: list[str]) -> None:
     assert runner.invoke(main.cli, arguments).exit_code == 2
 
 
+def test_a_reason_that_no_dead_letter_has_is_refused(runner: CliRunner) -> None:
+    result = runner.invoke(main.cli, ["dlq", "list", "-q", "mail", "--reason", "rejectd"])
+    assert result.exit_code == 2
+    assert "'rejectd' is not one of 'exhausted', 'crashed'" in result.stderr
+
+
 def test_a_command_that_needs_an_app_says_how_to_name_it(runner: CliRunner) -> None:
     result = runner.invoke(main.cli, ["status"])
     assert result.exit_code == 2
@@ -166,3 +173,34 @@ def test_a_pipe_that_closes_is_no_traceback(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_an_output_without_the_characters_gets_escapes_and_plain_lines(
+    tmp_path: Path, encoding: str
+) -> None:
+    program = (
+        "import click\n"
+        "from streamjobs.cli import main\n"
+        "from streamjobs.cli.output import say, table\n"
+        "@click.command()\n"
+        "def words():\n"
+        "    table(['word'], [['\u6f22']])\n"
+        "    say('\u6f22')\n"
+        "main.LazyGroup.get_command = lambda *_: words\n"
+        "main.main()\n"
+    )
+    path = tmp_path / "words.py"
+    path.write_text(program, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(path), "status"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=60,
+    )
+    lines = done.stdout.decode(encoding).splitlines()
+    assert lines[0] == "+------+"
+    assert lines[1] == "| word |"
+    assert lines[3].startswith("| \\u6f22")
+    assert lines[-1] == "\\u6f22"
