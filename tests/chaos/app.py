@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
@@ -19,6 +20,9 @@ PARTITIONS = 6
 
 WORKER = int(os.environ.get("CHAOS_WORKER", "0"))
 JOURNAL = Journal(Path(os.environ["CHAOS_FOLDER"]) / f"worker-{WORKER}.events", WORKER)
+
+# A worker that does not end is asked where it stands.
+faulthandler.register(signal.SIGUSR1)
 
 app = App(os.environ["CHAOS_APP"])
 app.queue("work", partitions=PARTITIONS, retry=Retry(delays=DELAYS))

@@ -118,6 +118,11 @@ class Fleet:
 
     def destroy(self) -> None:
         """SIGKILL whoever is left; not noted as killed: nobody should be left."""
+        for worker, process in self._running.items():
+            self.note(f"worker {worker} does not end: its log tells where it stands")
+            process.send_signal(signal.SIGUSR1)
+        if self._running:
+            time.sleep(0.5)
         for process in self._running.values():
             process.kill()
         for worker, process in list(self._running.items()):

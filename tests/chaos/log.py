@@ -18,7 +18,8 @@ from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.reader import Record, read
 
-INTERVAL = 0.25
+# Seconds between samples, and until new topics are seen by every node.
+INTERVAL, VISIBLE = 0.25, 20.0
 
 
 class Sampler:
@@ -69,6 +70,13 @@ def places_of(app: App, admin: Admin) -> tuple[list[Place], list[Place]]:
     """The partitions of main and tiers, and those of the DLQ."""
     topics = app.registry.find_queue("work").topics(app.prefix)
     there = admin.topics(None)
+    deadline = time.monotonic() + VISIBLE
+    while topics.main not in there or topics.dlq not in there:
+        # A node that came up last hears of new topics last.
+        if time.monotonic() > deadline:
+            raise LookupError(f"{topics.main} and {topics.dlq} are not there after {VISIBLE:g} s")
+        time.sleep(0.1)
+        there = admin.topics(None)
     names = [*topics.mains, *topics.tiers_among(there)]
     read_by_workers = [(name, p) for name in names for p in range(there[name].partitions)]
     return read_by_workers, [(topics.dlq, p) for p in range(there[topics.dlq].partitions)]

@@ -22,8 +22,8 @@ V = TypeVar("V")
 class Gap(Enum):
     """What the product is known not to do yet; switched on, its consequences are only counted."""
 
-    # Commits carry no metadata: after every hand-over, in good order or not, what is complete above
-    # the committed offset runs again, and is moved again.
+    # Commits do not say what is complete above their offset: after every hand-over, in order or
+    # not, it runs again and is moved again.
     NO_METADATA = "no-metadata"
     # A dead owner's open transaction is not ended by its id: it holds a take-over up until the
     # broker gives the transaction up.
