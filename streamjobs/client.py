@@ -199,7 +199,7 @@ class Client:
         try:
             if key is BY_ARGUMENTS:
                 key = None if definition.key is None else definition.key(args)
-            packed = None if key is None else key.encode()
+            packed = None if key is None else _packed(definition.name, key)
             value = call.encoder.encode(
                 route.prefix, args, id=job_id, enqueued_at=int(wall() * 1e6)
             )
@@ -414,6 +414,14 @@ class Client:
                 f"within {timeout:g} s",
                 retriable=True,
             )
+
+
+def _packed(job: str, key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError as error:
+        problem = f"key: {key!r} is not text that UTF-8 can hold"
+        raise InvalidArguments(job, (problem,)) from error
 
 
 def _require_mapping(job: str, row: object) -> None:

@@ -53,8 +53,14 @@ class Context:
 
         Raises:
             InvalidArguments: the arguments do not fit the child's signature.
+            TypeError: it is no job.
             EnqueueError: the attempt is over, so there is no success any more to be part of.
         """
+        if not hasattr(job, "call"):
+            raise TypeError(
+                f"ctx.enqueue takes a job and its arguments, not {type(job).__name__}: write "
+                "ctx.enqueue(send_mail, customer_id=7)"
+            )
         self.children.append(job.call(*args, **kwargs))
         # Asked afterwards: what comes while the attempt ends is then enqueued or told, never lost.
         if self._ended:

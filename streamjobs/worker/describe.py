@@ -14,7 +14,7 @@ from streamjobs.headers import Failure
 
 # In characters; UTF-8's worst case of 4 bytes each stays far below topics.HEADER_ROOM.
 TYPE_CHARS, MESSAGE_CHARS, TRACE_CHARS = 200, 1_000, 8_000
-FRAMES, CHAIN = 30, 5
+FRAMES, CHAIN, NESTED = 30, 5, 2
 
 
 def describe(error: BaseException, *, skip: int = 0) -> Failure:
@@ -50,18 +50,33 @@ def _type_name(error: BaseException) -> str:
 
 def _chain(error: BaseException, skip: int) -> list[str]:
     """The trace of an exception after those of what it came from."""
-    parts = [
-        "".join(_frames(error.__traceback__, skip)),
-        f"{_type_name(error)}: {message_of(error)}\n",
-    ]
+    parts = [_alone(error, skip)]
     for _ in range(CHAIN):
         cause, link = _cause(error)
         if cause is None:
             return parts
-        own = f"{_type_name(cause)}: {message_of(cause)}\n"
-        parts = ["".join(_frames(cause.__traceback__, 0)), own, f"\n{link}\n\n", *parts]
+        parts = [_alone(cause, 0), f"\n{link}\n\n", *parts]
         error = cause
     return ["[...]\n", *parts]
+
+
+def _alone(error: BaseException, skip: int, depth: int = 0) -> str:
+    """The trace of an exception without those it came from; of a group, with its members'."""
+    text = "".join(_frames(error.__traceback__, skip))
+    text += f"{_type_name(error)}: {message_of(error)}\n"
+    members = _members(error) if depth < NESTED else ()
+    for place, member in enumerate(members[:CHAIN], 1):
+        text += f"\n{place} of {len(members)} in it:\n\n{_alone(member, 0, depth + 1)}"
+    return text
+
+
+def _members(error: BaseException) -> tuple[BaseException, ...]:
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    try:
+        return tuple(error.exceptions)
+    except BaseException:  # noqa: BLE001 - a class of somebody's own may do anything there
+        return ()
 
 
 def _cause(error: BaseException) -> tuple[BaseException | None, str]:

@@ -139,7 +139,7 @@ def test_half_a_character_is_no_text(app: App) -> None:
     @app.job(queue="mail")
     def greet(name: str) -> None: ...
 
-    with pytest.raises(InvalidArguments):
+    with pytest.raises(InvalidArguments, match=r"key: '\\ud800' is not text"):
         a_client().outgoing(greet.options(key="\ud800").call("ann"))
     with pytest.raises(InvalidArguments):
         a_client().outgoing(greet.call("\ud800"))

@@ -121,6 +121,16 @@ def test_a_child_that_comes_after_the_end_is_refused(fails: bool) -> None:
         seen[0].enqueue(job, n=1)
 
 
+def test_what_is_no_job_is_no_child() -> None:
+    def handler(ctx: Context, x: int) -> None:
+        ctx.enqueue(len, 3)  # type: ignore[arg-type] # what a user without mypy may write
+
+    result = attempt(handler).result
+
+    assert isinstance(result, Failed)
+    assert "ctx.enqueue takes a job and its arguments, not builtin" in result.failure.message
+
+
 def test_a_failed_attempt_has_no_children() -> None:
     def handler(ctx: Context, x: int) -> None:
         job: Any = SimpleNamespace(call=lambda **args: args)

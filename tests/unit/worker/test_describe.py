@@ -31,6 +31,34 @@ def test_a_users_exception_carries_its_module() -> None:
     assert __name__.rsplit(".", maxsplit=1)[-1] in describe(OwnError()).type
 
 
+def test_the_members_of_a_group_are_told_with_their_lines() -> None:
+    def raiser() -> None:
+        inner = ExceptionGroup("in", [TypeError("deep")])
+        raise BaseExceptionGroup("both", [caught(failing), inner])
+
+    def failing() -> None:
+        raise ValueError("of the first")
+
+    trace = describe(caught(raiser)).trace
+
+    assert "ExceptionGroup: both (2 sub-exceptions)\n\n1 of 2 in it:\n" in trace
+    assert 'raise ValueError("of the first")' in trace
+    assert "2 of 2 in it:\n\nExceptionGroup: in (1 sub-exception)\n" in trace
+    assert trace.endswith("1 of 1 in it:\n\nTypeError: deep\n")
+
+
+def test_a_group_that_hides_its_members_or_has_many_is_told_all_the_same() -> None:
+    class HidingError(ExceptionGroup[Exception]):
+        def __getattribute__(self, name: str) -> object:
+            if name == "exceptions":
+                raise SystemExit(name)
+            return super().__getattribute__(name)
+
+    assert describe(HidingError("hidden", [ValueError()])).type.endswith("HidingError")
+    crowd = ExceptionGroup("crowd", [ExceptionGroup("in", [ValueError("x" * 900)] * 99)] * 99)
+    assert len(describe(crowd).trace) < 9_000
+
+
 def test_causes_come_first() -> None:
     def raiser() -> None:
         try:
