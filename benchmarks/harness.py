@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -138,10 +138,14 @@ class Bench:
 
 
 @contextmanager
-def bench(measured: App = app, queue: str = "noop") -> Iterator[Bench]:
-    """Start a broker and create the topics of an app, of which one queue is measured."""
+def bench(
+    measured: App = app, queue: str = "noop", running: Broker | None = None
+) -> Iterator[Bench]:
+    """Create the topics of an app, of which one queue is measured; without a broker, start one."""
     namespace = f"bench-{secrets.token_hex(4)}"
-    with start_broker("kafka") as broker, NamedTemporaryFile() as notes:
+    with ExitStack() as stack:
+        broker = running or stack.enter_context(start_broker("kafka"))
+        notes = stack.enter_context(NamedTemporaryFile())
         broker.create_topics(measured.registry.topic_specs(namespace))
         ours = {
             "STREAMJOBS_BOOTSTRAP_SERVERS": broker.bootstrap,

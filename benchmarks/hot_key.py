@@ -7,9 +7,10 @@ from statistics import median
 
 from benchmarks.harness import bench, load
 from benchmarks.lines import app
+from streamjobs.kafka.brokers import Broker, start_broker
 
-# About as many as run while the head waits.
-JOBS = 500_000
+# Some seconds of work: about as long as the head waits.
+JOBS = 300_000
 FOLLOWERS = 10_000
 MOST_MOVES, LEAST_SHARE = 3.0, 0.8
 
@@ -28,11 +29,12 @@ def run(jobs: int, runs: int) -> float:
     print(f"while {FOLLOWERS:,} followers wait")
     print(f"{'run':>6} {'without, jobs/s':>16} {'with':>10} {'moves/follower':>15} {'load':>6}")
     plain, hot = [], []
-    for number in range(1, runs + 1):
-        plain.append(_once(jobs, 0))
-        hot.append(_once(jobs, FOLLOWERS))
-        rates = f"{plain[-1].rate:>16,.0f} {hot[-1].rate:>10,.0f}"
-        print(f"{number:>6} {rates} {hot[-1].moves:>15.2f} {load():>6}", flush=True)
+    with start_broker("kafka") as broker:
+        for number in range(1, runs + 1):
+            plain.append(_once(broker, jobs, 0))
+            hot.append(_once(broker, jobs, FOLLOWERS))
+            rates = f"{plain[-1].rate:>16,.0f} {hot[-1].rate:>10,.0f}"
+            print(f"{number:>6} {rates} {hot[-1].moves:>15.2f} {load():>6}", flush=True)
     share = median(seen.rate for seen in hot) / median(seen.rate for seen in plain)
     moves = max(seen.moves for seen in hot)
     print(
@@ -43,8 +45,8 @@ def run(jobs: int, runs: int) -> float:
     return share
 
 
-def _once(jobs: int, followers: int) -> Seen:
-    with bench(app, "line") as place:
+def _once(broker: Broker, jobs: int, followers: int) -> Seen:
+    with bench(app, "line", broker) as place:
         place.python("-m", "benchmarks.lines", "fill", str(jobs), str(followers))
         report = place.python(*place.worker("--drain"), BENCH_OTHERS=str(jobs))
         line = followers and followers + 1
