@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -464,6 +465,15 @@ class TestLife:
         eventually(lambda: not runs(first), "the idle child has ended")
         assert (stand.folder / "left").exists(), "its interpreter did not end in an orderly way"
         assert stand.pid(own) != first
+
+    def test_it_has_no_file_of_its_workers(self, stand: Stand, make_pool: MakePool) -> None:
+        with socket.socket() as ours:
+            ours.set_inheritable(True)
+            files = Path(f"/proc/{stand.pid(make_pool())}/fd")
+            theirs = {int(file.name): str(file.readlink()) for file in files.iterdir()}
+
+        assert sum(file.startswith("pipe:") for n, file in theirs.items() if n > 2) == 2
+        assert [file for file in theirs.values() if file.startswith("socket:")] == []
 
     def test_nothing_is_started_before_there_is_work(self, make_pool: MakePool) -> None:
         own = make_pool()
