@@ -151,6 +151,9 @@ class Intake:
             lanes[key] = (place, due, waiting)
             return
         lane = shard.lane(main, key, now)
+        there = lane.parked.get(place)
+        if there is not None and there.record is not None:
+            return  # of the two the newer counts, once this one is read again
         lane.park(place, Parked(due, None, waiting=waiting))
         if lane.order[0] == place:
             self._turns.advance(shard, main, lane, now)
@@ -160,6 +163,8 @@ class Intake:
 
         A job has several copies when a crash undid what had been decided about one of them.
         """
+        if any(r.place == record.place and _age(record) < _age(r) for r in lane.out):
+            return False
         there = lane.parked.get(record.place)
         index = bisect_left(lane.waiting, record.place, key=by_place)
         if there is not None and there.record is not None:

@@ -51,7 +51,7 @@ class Lane:
         order: the places of the parked jobs, ascending.
         parked: those jobs, by place.
         waiting: records in memory, by place, ascending.
-        running: whether a run of it is out.
+        running: whether a run of it is out; ``out``: that run, for as long as it is known.
         since: when that run began, in seconds since the epoch.
         handed: how many jobs it has; 0 for a run that began before the lane had anything in a tier.
         delay, not_before: of a lane whose head waits in place: for how long, and until when.
@@ -63,6 +63,7 @@ class Lane:
         "key",
         "not_before",
         "order",
+        "out",
         "parked",
         "running",
         "since",
@@ -74,6 +75,7 @@ class Lane:
         self.order: list[int] = []
         self.parked: dict[int, Parked] = {}
         self.waiting: list[Record] = []
+        self.out: Run = []
         self.running = False
         self.since = now
         self.handed = 0
@@ -93,6 +95,11 @@ class Lane:
     def wait(self, record: Record) -> None:
         """Keep a record in memory at its place."""
         insort(self.waiting, record, key=by_place)
+
+    def waits(self, place: int) -> bool:
+        """Whether the job at ``place`` is in line in memory."""
+        index = bisect_left(self.waiting, place, key=by_place)
+        return index < len(self.waiting) and self.waiting[index].place == place
 
     def near(self, place: int, now: float) -> bool:
         """Whether the line up to ``place`` will move soon, so that waiting in memory is right.

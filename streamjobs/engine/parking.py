@@ -33,8 +33,8 @@ class Parking:
 
     def line_up(self, shard: Shard, lane: Lane, record: Record, now: float) -> None:
         """Keep a record in memory when the line moves soon and there is room, else move it."""
-        if record.place in lane.parked:
-            # An older copy of a job that is in a tier: this one is complete.
+        if record.place in lane.parked or lane.waits(record.place):
+            # An older copy of a job that is in a tier, or came from one: this one is complete.
             record.log.watermark.complete(record.offset)
         elif lane.near(record.place, now) and self._room(shard, lane, record, now):
             lane.wait(record)

@@ -114,6 +114,7 @@ class Turns:
             record.log.load += 1
         run[-1].last = True
         lane.running, lane.since, lane.handed = True, now, len(run)
+        lane.out = run
         shard.starts(main).append(run)
 
     # -- what ends ---------------------------------------------------------------------------
@@ -125,7 +126,7 @@ class Turns:
         lanes = shard.lanes[main]
         lane = lanes[record.key]
         if isinstance(lane, Lane):
-            lane.running = False
+            lane.running, lane.out = False, []
             if lane.handed:
                 seconds = max(0.0, now - lane.since) / lane.handed
                 self._out.seconds_each += (seconds - self._out.seconds_each) * SMOOTHING
