@@ -25,7 +25,7 @@ from streamjobs.engine.outbox import Flow, Outbox, Partition
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
 from streamjobs.engine.records import Log, Message, Move, Record, Run
-from streamjobs.engine.results import RELEASED, Failed, Outcome
+from streamjobs.engine.results import RELEASED, Crashed, Failed, Outcome
 from streamjobs.engine.shard import Shard
 from streamjobs.engine.taking import Taking
 from streamjobs.engine.turns import Turns
@@ -174,7 +174,7 @@ class Engine:
                 fine += 1
             else:
                 outcome = self._decider.decide(record, result, shard, now)
-                if type(result) is Failed:
+                if type(result) is Failed or type(result) is Crashed:
                     failed += 1
                 elif outcome in FINE:
                     fine += 1

@@ -47,9 +47,12 @@ class Intake:
         lanes, starts = shard.lanes[log.topic], shard.starts(log.topic)
         one_key = {Ordering.NONE: None, Ordering.PARTITION: ONE_LANE}
         by_key = self._ladder.ordering is Ordering.KEY
+        suspect_upto = log.suspect_upto
         for message, offset in zip(batch, offsets, strict=True):
             key = message.key() if by_key else one_key[self._ladder.ordering]
             record = Record(log, offset, key, message)
+            if offset < suspect_upto:
+                record.suspect = True
             if key is None:
                 starts.append([record])
             elif key not in lanes:
@@ -93,6 +96,8 @@ class Intake:
                 received.append(offset)
                 delivery = read_delivery(headers_of(message), rung=log.rung)
                 record = Record(log, offset, shard.lane_key(message), message, delivery)
+                if offset < log.suspect_upto:
+                    record.suspect = True
                 self._hold(shard, record, due, now)
                 continue
             if log.refetch is None:

@@ -92,10 +92,15 @@ class Metadata:
 
 
 class Committed(NamedTuple):
-    """A group's committed offset of one partition, and what stands beside it."""
+    """A group's committed offset of one partition, and what stands beside it.
+
+    Attributes:
+        vanished: whether its owner was another one, who did not give it back.
+    """
 
     offset: int
     metadata: Metadata | None = None
+    vanished: bool = False
 
 
 class Note(NamedTuple):

@@ -37,6 +37,7 @@ class Log:
         live: whether this assignment still holds; what belongs to a dead log is dropped.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
         committed: what was committed last.
+        suspect_upto: below it records may have been running when their last owner vanished.
         told: up to where complete offsets were told beside a commit.
         epoch: the leader epoch of the last record received, by the last owner at first.
         crowded: whether what is told there is near its limit.
@@ -50,8 +51,25 @@ class Log:
     """
 
     __slots__ = (
-        "at_end", "committed", "crowded", "delay", "epoch", "held", "holding", "live", "load",
-        "partition", "paused", "refetch", "rung", "scanned", "stale", "target", "told", "topic",
+        "at_end",
+        "committed",
+        "crowded",
+        "delay",
+        "epoch",
+        "held",
+        "holding",
+        "live",
+        "load",
+        "partition",
+        "paused",
+        "refetch",
+        "rung",
+        "scanned",
+        "stale",
+        "suspect_upto",
+        "target",
+        "told",
+        "topic",
         "watermark",
     )  # fmt: skip
 
@@ -63,7 +81,7 @@ class Log:
         self.watermark = Watermark()
         self.committed: Note | None = None
         self.epoch: int | None = None
-        self.told = 0
+        self.told = self.suspect_upto = 0
         self.crowded = False
         self.held: deque[tuple[float, Record]] = deque()
         self.target: int | None = None

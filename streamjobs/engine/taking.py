@@ -16,6 +16,9 @@ from streamjobs.engine.records import Log, Message
 from streamjobs.engine.shard import Shard
 from streamjobs.engine.turns import Turns
 
+# Records of a partition that its last owner may have received since its last commit: as many as a
+# worker has in hand. Which of them ran is not known.
+SUSPECTS = 2_000
 # Batches that arrive of a shard before it is known where it stands; then its partitions pause.
 EARLY_BATCHES = 16
 
@@ -134,5 +137,7 @@ def _begin(log: Log, base: Committed | None) -> None:
         watermark.inherited, log.epoch = base.metadata.above, base.metadata.epoch
         runs, upto = pack(base.metadata.above.bounds, ROOM)
         log.told = watermark.inherited.upto
+    if base.vanished:
+        log.suspect_upto = max(base.offset, watermark.inherited.upto) + SUSPECTS
     topic_id = None if base.metadata is None else base.metadata.topic_id
     log.committed = Note(base.offset, runs, upto, whole=True, topic_id=topic_id, epoch=log.epoch)

@@ -33,6 +33,8 @@ class ProcessExecutor:
 
     Attributes:
         lease: as ``ThreadExecutor`` has it: after that nothing is begun.
+        ran: how many jobs have run to an end of some kind.
+        seconds: how long they took, in all.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class ProcessExecutor:
         self._changed = threading.Condition()
         self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
         self._finished: list[Record] = []
+        self.ran, self.seconds = 0, 0.0
         self._slots = [Slot(self, recipe, idle, f"{name}-child-{n}") for n in range(processes)]
 
     def submit(self, runs: Iterable[Run], rank: int = 0) -> None:
@@ -96,6 +99,9 @@ class ProcessExecutor:
         """Undo ``halt``."""
         self.halted = False
 
+    def doubt(self) -> None:
+        """Do nothing: all that comes here is suspect."""
+
     def stop(self) -> None:
         """Run nothing more; running jobs are ended, not waited for, and given back."""
         self.stopping = True
@@ -120,9 +126,11 @@ class ProcessExecutor:
                     return ready.popleft()
             return None
 
-    def finish(self, record: Record) -> None:
-        """Take a record whose result is set."""
+    def finish(self, record: Record, seconds: float) -> None:
+        """Take a record whose result is set, after so many seconds."""
         with self._changed:
+            self.ran += 1
+            self.seconds += seconds
             self._finished.append(record)
             self._changed.notify_all()
 

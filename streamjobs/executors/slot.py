@@ -69,8 +69,8 @@ class Pool(Protocol):
     def next(self, timeout: float | None) -> Run | None:
         """Wait for a run; None after ``timeout`` seconds, or when all is over."""
 
-    def finish(self, record: Record) -> None:
-        """Take a record whose result is set."""
+    def finish(self, record: Record, seconds: float) -> None:
+        """Take a record whose result is set, after so many seconds."""
 
     def release(self, run: Run) -> None:
         """Take back what was not begun."""
@@ -112,6 +112,7 @@ class Slot(threading.Thread):
             if self._unwanted(record, begun=False):
                 self._pool.release(run[index:])
                 return
+            began = monotonic()
             try:
                 self._attempt(record)
             except Exception as error:
@@ -119,7 +120,7 @@ class Slot(threading.Thread):
                 logger.exception("running a job in a child process failed")
                 self._drop()
                 record.result = Failed(Failure(type(error).__name__, f"in the worker: {error}", ""))
-            self._pool.finish(record)
+            self._pool.finish(record, monotonic() - began)
             if record.result is not None and not isinstance(record.result, GOES_ON):
                 self._pool.release(run[index + 1 :])
                 return

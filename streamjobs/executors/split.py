@@ -10,6 +10,9 @@ from streamjobs.engine.records import Record, Run
 
 # Seconds that threads are waited for at most while children run something.
 GLANCE = 0.02
+# Seconds of work of each thread that a vanished owner may have done after its last commit: they are
+# made ten times a second.
+UNCOMMITTED = 0.5
 
 
 class Executor(Protocol):
@@ -42,11 +45,26 @@ class Executor(Protocol):
     def go_on(self) -> None:
         """Undo ``halt``."""
 
+    def doubt(self) -> None:
+        """Suspect what an owner that vanished may have been running."""
+
     def stop(self) -> None:
         """Run nothing more."""
 
     def join(self, timeout: float) -> bool:
         """Wait until all has ended; False when it has not within ``timeout`` seconds."""
+
+
+class Children(Executor, Protocol):
+    """What runs suspects.
+
+    Attributes:
+        ran: how many jobs have run to an end of some kind.
+        seconds: how long they took, in all.
+    """
+
+    ran: int
+    seconds: float
 
 
 class SplitExecutor:
@@ -57,11 +75,15 @@ class SplitExecutor:
     Args:
         threads: runs what is no suspect.
         processes: runs the rest; started by its first run.
+        concurrency: how many jobs ran at a time where the suspects come from.
     """
 
-    def __init__(self, threads: Executor, processes: Executor) -> None:
+    def __init__(self, threads: Executor, processes: Children, concurrency: int = 16) -> None:
         self._threads, self._processes = threads, processes
+        self._concurrency = concurrency
         self._apart = 0
+        self._doubting = False
+        self._ran, self._seconds = 0, 0.0
 
     @property
     def lease(self) -> float:
@@ -72,8 +94,20 @@ class SplitExecutor:
     def lease(self, until: float) -> None:
         self._threads.lease = self._processes.lease = until
 
+    def doubt(self) -> None:
+        """Some shard was taken from an owner that vanished: what it may have run is suspect.
+
+        Which jobs it ran is not known, only that they are among the first that it had in hand. So
+        suspects run apart until as much of them has run as it can have begun since it committed
+        last; the rest is cleared, but for jobs that were seen to end a process.
+        """
+        self._doubting = True
+        self._ran, self._seconds = self._processes.ran, self._processes.seconds
+
     def submit(self, runs: Sequence[Run], rank: int = 0) -> None:
         """Take runs of one urgency; see ``Executor``."""
+        if any_suspect(runs) and not self._doubting:
+            clear(runs)
         if not any_suspect(runs):
             self._threads.submit(runs, rank)
             return
@@ -91,10 +125,17 @@ class SplitExecutor:
         """Return what came back from either."""
         records = self._threads.collect()
         if self._apart:
+            if self._doubting and self._enough():
+                self._doubting = False
+                self._processes.give_back()
             back = self._processes.collect()
             self._apart -= len(back)
             records += back
         return records
+
+    def _enough(self) -> bool:
+        ran, seconds = self._processes.ran - self._ran, self._processes.seconds - self._seconds
+        return ran >= self._concurrency and seconds >= UNCOMMITTED * self._concurrency
 
     def wait(self, timeout: float, wanted: int = 1) -> None:
         """Return when ``wanted`` records can be collected, or earlier, or after ``timeout``."""
@@ -125,6 +166,13 @@ class SplitExecutor:
         deadline = monotonic() + timeout
         ended = self._threads.join(timeout)
         return self._processes.join(max(0.0, deadline - monotonic())) and ended
+
+
+def clear(runs: Sequence[Run]) -> None:
+    """Suspect these no longer, but for what has ended a process before."""
+    for run in runs:
+        for record in run:
+            record.suspect = record.delivery is not None and record.delivery.crashes > 0
 
 
 def any_suspect(runs: Sequence[Run]) -> bool:

@@ -118,6 +118,9 @@ class ThreadExecutor:
         """Undo ``halt``."""
         self._halted = False
 
+    def doubt(self) -> None:
+        """Do nothing: there is nowhere else to run a suspect."""
+
     def stop(self) -> None:
         """Run nothing more; threads end after the job they are in, and are not waited for."""
         self._stopping = True

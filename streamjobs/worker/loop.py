@@ -265,8 +265,8 @@ class QueueLoop(threading.Thread):
                     return
                 self._taking.begin(self._questions)
                 self._questions, self._next_question = [], now
-        if self._taking.busy:
-            self._taking.go_on(self._cycle.transactional_id, now)
+        if self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now):
+            self._executor.doubt()
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

@@ -71,7 +71,7 @@ class Options:
     concurrency: int = 16
     drain: bool = False
     drain_budget: float = 20.0
-    children: int = 1
+    children: int = 2
     from_earliest: bool = False
 
 
@@ -323,9 +323,8 @@ class Worker:
             source.store.schema,
             _onward,
         )
-        return SplitExecutor(
-            threads, ProcessExecutor(recipe, name, processes=options.children, ranks=ranks)
-        )
+        children = ProcessExecutor(recipe, name, processes=options.children, ranks=ranks)
+        return SplitExecutor(threads, children, options.concurrency)
 
     def _child(self, call: Any) -> Onward:
         outgoing = self._source.outgoing(call)

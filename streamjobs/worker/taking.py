@@ -99,30 +99,35 @@ class Taking:
         if shards:
             self._asks.stands(shards)
 
-    def go_on(self, transactional_id: str | None, now: float) -> None:
+    def go_on(self, transactional_id: str | None, now: float) -> bool:
         """Act on what the broker has answered.
 
         Args:
             transactional_id: of this owner's producer.
             now: seconds of the monotonic clock.
 
+        Returns:
+            Whether a shard was taken whose last owner has vanished.
+
         Raises:
             OffsetsMissing: it is not known where to begin.
         """
         stood: list[Stands] = []
+        vanished = False
         for answer in self._asks.answers():
             if self._open.get(answer.number) is not answer.token:
                 continue
             if isinstance(answer, Stands):
                 stood.append(answer)
             else:
-                self._taken(answer)
+                vanished |= self._taken(answer, transactional_id)
         if stood:
             self._claim(stood, transactional_id, now)
         if late := [number for number, at in self._again.items() if now >= at]:
             for number in late:
                 del self._again[number]
             self.begin(late)
+        return vanished
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -158,13 +163,14 @@ class Taking:
             return False
         return True
 
-    def _taken(self, answer: Ends) -> None:
+    def _taken(self, answer: Ends, mine: str | None) -> bool:
         del self._open[answer.number]
         stood = self._stood.pop(answer.number)
-        committed = {topic: _committed(stand) for topic, stand in stood.items()}
+        committed = {topic: _committed(stand, mine) for topic, stand in stood.items()}
         ends = {topic: end for topic, end in answer.of.items() if topic in self._topics.tiers}
         hit("loop.answered")
         self._engine.taken(answer.number, committed, ends, wall())
+        return any(each is not None and each.vanished for each in committed.values())
 
     def _check(self, answer: Stands) -> None:
         """See that it is known where to begin, and say what is odd."""
@@ -233,5 +239,15 @@ def _metadata(stand: Stand) -> Metadata | None:
     return None if stand.offset is None else read(stand.text, stand.offset)
 
 
-def _committed(stand: Stand) -> Committed | None:
-    return None if stand.offset is None else Committed(stand.offset, _metadata(stand))
+def _committed(stand: Stand, mine: str | None) -> Committed | None:
+    """What the engine is told; ``mine`` is this owner's id.
+
+    Who lost its partitions and got them back has not vanished.
+    """
+    if stand.offset is None:
+        return None
+    metadata = _metadata(stand)
+    vanished = metadata is not None and not metadata.clean
+    if vanished and metadata is not None and mine is not None:
+        vanished = metadata.transactional_id not in {mine, None}
+    return Committed(stand.offset, metadata, vanished)

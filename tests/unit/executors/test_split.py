@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from streamjobs.engine.records import Log, Record, Run
-from streamjobs.executors.split import GLANCE, SplitExecutor
+from streamjobs.executors.split import GLANCE, UNCOMMITTED, SplitExecutor
+from streamjobs.headers import Delivery
 
 
 class Stub:
@@ -19,7 +20,8 @@ class Stub:
         self.asked: list[Any] = []
         self.done: list[Record] = []
         self.ends = True
-        self.lease = 0.0
+        self.lease = self.seconds = 0.0
+        self.ran = 0
 
     def submit(self, runs: Sequence[Run], rank: int = 0) -> None:
         self.given.append((rank, list(runs)))
@@ -45,6 +47,9 @@ class Stub:
     def go_on(self) -> None:
         self.asked.append("go_on")
 
+    def doubt(self) -> None:
+        self.asked.append("doubt")
+
     def stop(self) -> None:
         self.asked.append("stop")
 
@@ -56,7 +61,9 @@ def a_run(*kinds: str) -> Run:
     message: Any = None
     run = [Record(Log("t", 0, None, 0), n, b"k", message) for n in range(len(kinds))]
     for record, kind in zip(run, kinds, strict=True):
-        record.suspect = kind == "suspect"
+        record.suspect = kind in {"suspect", "crashed"}
+        if kind == "crashed":
+            record.delivery = Delivery(attempts=1, rung=1, origin=None, crashes=1)
     return run
 
 
@@ -68,6 +75,7 @@ def stubs() -> tuple[Stub, Stub]:
 def test_a_run_with_a_suspect_in_it_goes_to_the_children_whole(stubs: tuple[Stub, Stub]) -> None:
     threads, processes = stubs
     split = SplitExecutor(threads, processes)
+    split.doubt()
     free, first, later = (
         a_run("other", "other"),
         a_run("suspect", "other"),
@@ -100,7 +108,7 @@ def test_while_children_run_something_nobody_waits_long_for_threads(
 ) -> None:
     threads, processes = stubs
     split = SplitExecutor(threads, processes)
-    split.submit([a_run("suspect")])
+    split.submit([a_run("crashed")])
 
     split.wait(5.0, 7)
     split.collect()
@@ -108,6 +116,35 @@ def test_while_children_run_something_nobody_waits_long_for_threads(
 
     assert threads.given == []
     assert threads.asked == [(GLANCE, 7), "collect", (5.0, 7)]
+
+
+def test_once_enough_of_the_suspects_has_run_the_rest_is_cleared(
+    stubs: tuple[Stub, Stub],
+) -> None:
+    threads, processes = stubs
+    split = SplitExecutor(threads, processes, 4)
+    split.doubt()
+    split.submit([a_run("suspect")])
+
+    # as many as ran at a time, but no longer than a blink: more can have been begun
+    processes.ran = 4
+    split.collect()
+    assert "give_back" not in processes.asked
+
+    processes.seconds = 4 * UNCOMMITTED
+    split.submit([a_run("suspect")])
+    split.collect()
+    assert "give_back" in processes.asked
+    later, crashed = a_run("suspect"), a_run("crashed")
+    split.submit([later, crashed])
+    assert threads.given == [(0, [later])]
+    assert not later[0].suspect
+    assert processes.given[-1] == (0, [crashed])
+
+    # another owner vanishes: its jobs are suspect anew
+    split.doubt()
+    split.submit([another := a_run("suspect")])
+    assert processes.given[-1] == (0, [another])
 
 
 def test_both_halt_go_on_and_stop(stubs: tuple[Stub, Stub]) -> None:

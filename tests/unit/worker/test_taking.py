@@ -12,6 +12,8 @@ from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import ROOM, Note, pack, read
 from streamjobs.engine.outbox import Partition
+from streamjobs.engine.records import Run
+from streamjobs.engine.taking import SUSPECTS
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
@@ -65,20 +67,25 @@ class Scene:
         self.engine.assigned(SHARD)
         self.taking.begin(self.engine.take_questions())
 
-    def go_on(self, *times: float) -> None:
-        for now in times or (0.0, 0.0):
-            self.taking.go_on("shop.mail.new", now)
+    def go_on(self, *times: float) -> bool:
+        vanished = [self.taking.go_on("shop.mail.new", now) for now in times or (0.0, 0.0)]
+        return True in vanished
 
     def started(self, *offsets: int) -> list[int]:
+        return [run[0].offset for run in self.runs(*offsets)]
+
+    def runs(self, *offsets: int) -> list[Run]:
         self.engine.take_flow()
         self.engine.received([FakeMessage(MAIN, n, b"k%d" % n) for n in offsets], 0.0)
-        return [run[0].offset for run in self.engine.take_starts()]
+        return self.engine.take_starts()
 
 
-def left(offset: int, bounds: list[int], *, name: str = "shop.mail.old", of: str = MAIN) -> Stand:
+def left(
+    offset: int, bounds: list[int], *, name: str = "shop.mail.old", clean: bool = False
+) -> Stand:
     runs, upto = pack(bounds, ROOM)
-    note = Note(offset, runs, upto, whole=True, topic_id=IDS[of], epoch=0)
-    return Stand(offset, note.text(name, clean=False))
+    note = Note(offset, runs, upto, whole=True, topic_id=IDS[MAIN], epoch=0)
+    return Stand(offset, note.text(name, clean=clean))
 
 
 def test_a_shard_is_claimed_after_its_offsets_are_stable_and_before_its_ends_are_asked() -> None:
@@ -186,3 +193,34 @@ def test_a_foreign_text_is_said_and_ignored(caplog: pytest.LogCaptureFixture) ->
 
     assert "'checkpoint 17', which is not of this program" in caplog.text
     assert scene.started(4, 5) == [4, 5]
+
+
+def test_what_an_owner_that_vanished_may_have_been_running_is_suspect() -> None:
+    scene = Scene()
+    scene.stood = {MAIN: left(4, [4, 5, 9])}
+    scene.assigned()
+
+    assert scene.go_on()
+
+    runs = scene.runs(4, 9 + SUSPECTS - 1, 9 + SUSPECTS)
+    assert [run[0].suspect for run in runs] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "stand",
+    [
+        left(4, [4, 5, 9], clean=True),
+        left(4, [4, 5, 9], name="shop.mail.new"),
+        Stand(4, "checkpoint 17"),
+        Stand(None),
+    ],
+    ids=["given back", "our own", "not ours", "nobody's"],
+)
+def test_nothing_is_suspect_where_nobody_vanished(stand: Stand) -> None:
+    scene = Scene()
+    scene.stood = {MAIN: stand}
+    scene.assigned()
+
+    assert not scene.go_on()
+
+    assert [run[0].suspect for run in scene.runs(9)] == [False]
