@@ -22,6 +22,11 @@ logger = logging.getLogger("streamjobs.kafka")
 # milliseconds, so this is generous. Delivery has to give up first (librdkafka insists).
 TRANSACTION_TIMEOUT_MS = 15_000
 DELIVERY_TIMEOUT_MS = 10_000
+# librdkafka (2.16, its issues 5456 and 5511) lets sending offsets wait for ever, whatever its
+# timeout, when the group's coordinator has left the cluster: it looks for the next one only when
+# some connection of the client changes its state. An idle one that is closed does; a worker that
+# moves nothing pays with a new connection for its next transaction.
+IDLE_MS = 5_000
 # No client call of the loop takes longer; what is not done then is asked again.
 CALL_TIMEOUT = 1.0
 
@@ -126,6 +131,7 @@ class TransactionalProducer(_Producing):
             transactional_id=self.transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
+            connections_max_idle_ms=IDLE_MS,
         )
         self._ready = False
 

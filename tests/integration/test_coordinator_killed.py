@@ -1,0 +1,86 @@
+"""The node that coordinates the group is killed: no cycle hangs, and the next ones go on."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from confluent_kafka.admin import AdminClient
+from integration.scene import eventually
+
+from streamjobs.kafka.brokers import Broker, Node
+from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.settings import load_settings
+from streamjobs.testing import GroupProtocol
+from streamjobs.topics import TopicSpec
+from streamjobs.worker.commit import Onward
+
+# A call that hung was ended by its connections' idleness after some 6 s, then comes the abort.
+LONGEST = 20.0
+
+
+class Cycles:
+    """Makes cycles as a worker's loop does, each in a thread, so that one that hangs is noticed."""
+
+    def __init__(
+        self, producer: TransactionalProducer, consumer: GroupConsumer, topic: str
+    ) -> None:
+        self._producer, self._consumer, self._topic = producer, consumer, topic
+
+    def one(self) -> bool:
+        """Make one; whether it was committed."""
+        done: list[bool] = []
+        thread = threading.Thread(target=lambda: done.append(self._send()), daemon=True)
+        thread.start()
+        thread.join(LONGEST)
+        assert done, f"a cycle hangs for {LONGEST:g} s"
+        return done[0]
+
+    def _send(self) -> bool:
+        offsets = self._consumer.offsets({(self._topic, 0): (0, "")})
+        record = Onward(self._topic, 0, b"k", b"v")
+        try:
+            self._producer.send([record], offsets, self._consumer.metadata)
+        except CycleFailed:
+            return False
+        return True
+
+
+def coordinator(cluster: Broker, group: str) -> Node:
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    found: Any = admin.describe_consumer_groups([group])[group].result(10).coordinator
+    return next(n for n in cluster.nodes if n.address == f"{found.host}:{found.port}")
+
+
+def test_no_cycle_hangs_and_they_go_on(
+    kafka_cluster: Broker, app_name: str, group_protocol: GroupProtocol
+) -> None:
+    # Given a member of a group that makes cycles
+    kafka_cluster.create_topics([TopicSpec(app_name, 1)])
+    settings = load_settings({}, bootstrap_servers=kafka_cluster.bootstrap)
+    owned: list[Any] = []
+    consumer = GroupConsumer(
+        settings,
+        app_name,
+        [app_name],
+        protocol=group_protocol,
+        on_assigned=owned.extend,
+        on_revoked=lambda _: None,
+        on_lost=lambda _: None,
+    )
+    eventually(lambda: consumer.poll(0.1) and owned, "the partition is ours")
+    producer = TransactionalProducer(settings, app_name)
+    cycles = Cycles(producer, consumer, app_name)
+    eventually(cycles.one, "a cycle is made")
+
+    # When its coordinator is killed, and the producer's client has taken it off its list
+    node = coordinator(kafka_cluster, app_name)
+    node.kill()
+    client = producer._producer
+    eventually(lambda: len(client.list_topics(timeout=5).brokers) == 2, "the node is off the list")
+
+    # Then a cycle fails or not, but it ends, and soon one is made with the next coordinator
+    eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again")
+    consumer.close()
+    node.start()
