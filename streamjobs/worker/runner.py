@@ -51,7 +51,7 @@ BROKER_PATIENCE, BROKER_TRY = 15.0, 3.0
 BROKER_PAUSE = 1.0
 # A loop that has not turned for this many seconds is stuck.
 STUCK_AFTER = 60.0
-DRAIN_CHECK = 0.5
+DRAIN_CHECK = SIGNAL_CHECK = 0.5
 # Records in hand for each thread, and at least: enough that none waits for the loop.
 CAPACITY_PER_THREAD, CAPACITY = 50, 2_000
 
@@ -333,7 +333,10 @@ class Worker:
     def _wait(self, ladders: list[Ladder]) -> None:
         """Return when stopped, when a loop has ended, or when all is drained."""
         if not self._options.drain:
-            self._ended.wait()
+            # Not for ever: a signal that another thread is given does not wake this one, whose turn
+            # it is to handle it.
+            while not self._ended.wait(SIGNAL_CHECK):
+                pass
             return
         with Drained(self._source.settings, ladders) as drained:
             while not self._ended.wait(DRAIN_CHECK):

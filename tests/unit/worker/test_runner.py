@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import pytest
@@ -64,3 +66,38 @@ def test_it_can_be_stopped_meanwhile(worker: Worker, monkeypatch: pytest.MonkeyP
     worker.run()
 
     assert worker.report() == []
+
+
+def test_a_signal_that_another_thread_is_given_stops_it_too(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a worker that runs, and a thread beside it that does not block signals
+    monkeypatch.setattr(worker, "_ladders", list)
+    worker._queues = []
+    waits, late = threading.Event(), threading.Event()
+    wait = worker._ended.wait
+
+    def waiting(timeout: float | None = None) -> bool:
+        waits.set()
+        return wait(timeout)
+
+    def other() -> None:
+        waits.wait(10)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
+        if not wait(5):
+            late.set()
+            worker.stop()
+
+    monkeypatch.setattr(worker._ended, "wait", waiting)
+    before = signal.signal(signal.SIGUSR2, lambda *_: worker.stop())
+    thread = threading.Thread(target=other)
+    try:
+        # when the kernel gives the signal to that thread
+        thread.start()
+        worker.run()
+        thread.join()
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+    # then the worker ends all the same
+    assert not late.is_set()
