@@ -12,6 +12,7 @@ import pytest
 from chaos.campaign import Plan, campaign_of, seconds_of
 from chaos.verdict import known_gaps, report
 from history.judge import judge, take_overs
+from history.model import Gap
 
 from streamjobs.kafka.brokers import Broker
 from streamjobs.testing import GroupProtocol
@@ -38,7 +39,9 @@ NEEDED = {
 def test_a_short_campaign_breaks_no_guarantee(
     kafka_broker: Broker, tmp_path: Path, group_protocol: GroupProtocol
 ) -> None:
-    plan = Plan(SEED, SECONDS, group_protocol, most=4, quiet=False, gaps=known_gaps())
+    # How long a take-over takes is not judged here: beside other tests it says little.
+    gaps = known_gaps() | {Gap.OPEN_TRANSACTIONS}
+    plan = Plan(SEED, SECONDS, group_protocol, most=4, quiet=False, gaps=gaps)
     with campaign_of(plan, kafka_broker, tmp_path) as campaign:
         history = campaign.play()
 

@@ -173,11 +173,12 @@ class History:
     @cached_property
     def attempts(self) -> list[Attempt]:
         """All attempts, by start."""
-        ends = {(e.worker, e.serial): e for e in self.events if e.kind is Kind.ENDED}
+        # By process: what runs in a child of its worker counts for itself.
+        ends = {(e.pid, e.serial): e for e in self.events if e.kind is Kind.ENDED}
         found = []
         for e in self.events:
             if e.kind is Kind.STARTED:
-                end = ends.get((e.worker, e.serial))
+                end = ends.get((e.pid, e.serial))
                 at, outcome = (None, Outcome.NONE) if end is None else (end.at, end.outcome)
                 found.append(Attempt(e.job, e.key, e.attempt, e.worker, e.at, at, outcome))
         return sorted(found, key=lambda a: a.started)

@@ -376,6 +376,18 @@ def test_a_violation_tells_the_whole_history_of_its_job() -> None:
     assert lines == sorted(lines)
 
 
+def test_an_attempt_in_a_child_of_its_worker_has_its_own_end() -> None:
+    scene = sound()
+    scene.job(STRANGER, 4, 1, key=None)
+    scene.attempt(STRANGER, 5, 5.1, key="")
+    child = [replace(e, pid=999, serial=1) for e in scene.history.events[-2:]]
+    scene.history.events[-2:] = child
+
+    assert rules(scene.history) == set()
+    assert scene.history.attempts_of[STRANGER][0].ended == ns(5.1)
+    assert scene.history.attempts_of[A][0].outcome is Outcome.FAILED
+
+
 def test_totals_count_what_happened() -> None:
     scene = run_again(5.1, 12)
     scene.kill(5.2)
