@@ -14,6 +14,8 @@ from history.events import Event, Kind, Outcome
 
 SECOND = 10**9
 FOREVER = 2**63
+# A thread that has taken a job on may note its start this much later: decoding comes first.
+NOTED = SECOND // 4
 Place = tuple[str, int]
 K = TypeVar("K")
 V = TypeVar("V")
@@ -232,11 +234,11 @@ class History:
         for begin, woken in halts:
             # It learns of it from its next heartbeats, a third of the session apart.
             known = next((t for t in told if t >= woken), woken + session)
-            yield Span(begin, min(known, woken + session), "stopped")
+            yield Span(begin, min(known + NOTED, woken + session), "stopped")
         for hit in self.hits_of.get(process.pid, []):
             # Nobody stopped it, and its group went on without it all the same.
             if hit.name == "loop.lost" and not any(b < hit.at < w + session for b, w in halts):
-                yield Span(hit.at - 2 * session, hit.at, "lost")
+                yield Span(hit.at - 2 * session, hit.at + NOTED, "lost")
         if process.killed is not None:
             yield Span(process.killed, FOREVER, "killed")
 

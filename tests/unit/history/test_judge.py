@@ -309,7 +309,7 @@ def test_a_woken_worker_is_excused_until_it_has_learned_of_it() -> None:
     scene.halt(5.05, 12.9)
     scene.job(C.replace("3", "4"), 5, 1, key="third")
     scene.hit("loop.lost", 13.5)
-    scene.attempt(C.replace("3", "4"), 13.6, 13.7, worker=1, key="third")
+    scene.attempt(C.replace("3", "4"), 13.9, 13.95, worker=1, key="third")
     assert rules(scene.history) == set()
 
     scene.attempt(C.replace("3", "4"), 14, 14.1, worker=2, key="third")
