@@ -27,14 +27,22 @@ class Faults:
 
     def _fault_kill(self, worker: Any, fault: Fault) -> None:
         if fault.kind == "kill at":
-            worker.trap = (fault.step, fault.kind, 0.0)
+            self._trap(worker, fault)
         else:
             self.world.kill(worker)
             self.world.start_worker(fault.seconds)
 
+    def _trap(self, worker: Any, fault: Fault) -> None:
+        """Have something wait for it at a step; to the rarest it is sent."""
+        worker.trap = (fault.step, fault.kind, fault.seconds)
+        if fault.step == "abort":
+            self.world.refusing.add(worker.name)
+        elif fault.step in ("drained", "plain", "plain done"):
+            self._fault_deploy(worker, fault)
+
     def _fault_stop(self, worker: Any, fault: Fault) -> None:
         if fault.kind == "stop at":
-            worker.trap = (fault.step, fault.kind, fault.seconds)
+            self._trap(worker, fault)
         elif not worker.frozen:
             self.world.stop(worker, fault.seconds)
 
@@ -62,8 +70,9 @@ class Faults:
         self.world.start_worker(0.0)
 
     def _fault_flap(self, worker: Any, fault: Fault) -> None:
-        """One comes and goes at once: partitions on their way to it turn round."""
-        self.world.start_worker(0.0, fault.seconds / 10)
+        """Some come and go at once: partitions on their way to them turn round."""
+        for turn in range(4):
+            self.world.start_worker(turn * fault.seconds / 4, fault.seconds / 10)
 
     def _fault_jump(self, worker: Any, fault: Fault) -> None:
         worker.skew += fault.seconds

@@ -11,9 +11,9 @@ carried on again after a hand-over; within one taking of a shard nothing may hap
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Protocol
 
@@ -36,6 +36,7 @@ class Owner(Protocol):
         takes: by number, the present taking of the shard.
         busy: lanes with a running attempt, and the taking it is of.
         told: the highest time that its engine was told since its clock was set back.
+        set_back: how often its clock was set back.
         excused: positions reached when its clock was set back: what it had been told of time
             before no longer shows.
     """
@@ -44,6 +45,7 @@ class Owner(Protocol):
     takes: dict[int, int]
     busy: dict[Lane, int]
     told: float
+    set_back: int
     excused: dict[Log, int]
 
 
@@ -51,7 +53,7 @@ class Judge:
     """Decides about one history.
 
     Args:
-        rungs: how many rungs the ladder has.
+        delays: of the ladder's rungs, in seconds.
         immediate: how many tries a job has at once before it uses a rung.
         ordering: of the queue: key, none or partition.
         tells: whether the text beside committed offsets reaches the next owner.
@@ -61,9 +63,11 @@ class Judge:
         unended: jobs that no rightful attempt has ended.
     """
 
-    def __init__(self, rungs: int, immediate: int, ordering: str, *, tells: bool = True) -> None:
-        self._rungs, self._immediate, self._ordering = rungs, immediate, ordering
-        self._tells = tells
+    def __init__(
+        self, delays: Sequence[float], immediate: int, ordering: str, *, tells: bool = True
+    ) -> None:
+        self._delays, self._rungs, self._tells = delays, len(delays), tells
+        self._immediate, self._ordering = immediate, ordering
         self.totals: Counter[str] = Counter()
         self.starts = self.unended = self.accepts = 0
         self.lanes: dict[tuple[str, bytes], Lane] = {}
@@ -117,6 +121,7 @@ class Judge:
             return take
         if msg.take != take:
             msg.take, msg.tries, msg.climbed, msg.done = take, 0, 0, False
+            msg.not_before = 0.0
         msg.again = False
         if self.whole[log.number] != owner.member:
             raise Violation(f"{msg} starts while its shard is not owned as a whole")
@@ -129,6 +134,9 @@ class Judge:
     def _may_start(self, owner: Owner, msg: Msg, take: int) -> None:
         if msg.due > owner.told and msg.reason != "waiting":
             self._early(owner, msg)
+        if msg.take == take and msg.set_back == owner.set_back and msg.not_before > owner.told:
+            wait = msg.not_before - owner.told
+            raise Violation(f"{msg} is tried again in its place {wait:.3f} s too early")
         # One that was expelled and does not know it goes on as if it were not.
         rightful = msg.log.owner is not None and msg.log.owner == owner.member
         if rightful and msg.take == take and not msg.again:
@@ -137,14 +145,33 @@ class Judge:
             raise Violation(f"{msg} starts after it was carried on")
         if msg.told and rightful:
             raise Violation(f"{msg} starts after it was committed as complete")
+        if rightful and msg.offset_ < msg.log.judged:
+            raise Violation(f"{msg} starts, and {msg.log.judged} was committed")
+        if rightful and msg.log.kind == "main" and (newer := self._newer(msg)) is not None:
+            raise Violation(f"{msg} starts, and {newer} carries its job on")
         if msg.moved or (msg.take and msg.take != take):
             self.totals["reruns"] += 1
             msg.job.reruns += 1
 
-    def finished(self, owner: Owner, msg: Msg, take: int, result: str, children: int) -> None:
+    def _newer(self, msg: Msg) -> Msg | None:
+        """The record in a tier that carries its job on, if it was not carried on itself, or None.
+
+        Whoever owns the shard knows of it before he starts anything; not of that of a job without
+        a lane.
+        """
+        if msg.job.lane is None or not msg.moved:
+            return None
+        newest = msg
+        while newest.next is not None:
+            newest = newest.next
+        waits = newest.log.kind == "tier" and newest.offset_ >= newest.log.judged
+        return newest if waits and not newest.done else None
+
+    def finished(self, owner: Owner, msg: Msg, take: int, result: str, more: float) -> None:
         """An attempt ends.
 
-        S success, D discard, R rejected, F failed, A failed and asked for a time, I interrupted.
+        S success with so many children, D discard, R rejected, F failed, A failed and asked for so
+        many seconds, I interrupted.
         """
         log, job = msg.log, msg.job
         lane = job.lane
@@ -160,12 +187,14 @@ class Judge:
         msg.result = result
         msg.tries += 1
         if result in ("S", "D"):
-            msg.done, msg.children = True, children
-        if not self._failed(msg) and not job.ended:
+            msg.done, msg.children = True, int(more)
+        if result == "A":
+            msg.asked = more
+        if not self._failed(owner, msg) and not job.ended:
             job.ended = True
             self.unended -= 1
 
-    def _failed(self, msg: Msg) -> bool:
+    def _failed(self, owner: Owner, msg: Msg) -> bool:
         """Whether its last attempt failed and it is to be tried again, here or from a tier."""
         if msg.result not in ("F", "A"):
             return False
@@ -175,9 +204,17 @@ class Judge:
         if msg.rung + msg.climbed >= self._rungs:
             return False
         if self._ordering == "partition":
+            msg.not_before = owner.told + self._delay(msg, msg.rung + msg.climbed)
+            msg.set_back = owner.set_back
             msg.climbed += 1
             msg.again = True
         return True
+
+    def _delay(self, msg: Msg, rung: int) -> float:
+        """How long a failed attempt has to wait: its rung says, or what it asked for."""
+        if msg.result == "F":
+            return self._delays[rung]
+        return self._delays[min(bisect_left(self._delays, msg.asked), self._rungs - 1)]
 
     # -- what the broker accepted ------------------------------------------------------------
 
@@ -203,9 +240,7 @@ class Judge:
     def _copied(self, source: Msg, copy: Msg, take: int) -> None:
         job = source.job
         if copy.log.kind == "main":
-            source.children -= 1
-            self.totals["children"] += 1
-            self.enqueued(copy)
+            self._child(source, copy, take)
             return
         if source.moved == take:
             raise Violation(f"{source} is carried on twice in one taking, now to {copy}")
@@ -233,6 +268,13 @@ class Judge:
         if job.lane is not None and not job.lane.parked:
             job.lane.parked = True
             self.totals["parked keys"] += 1
+
+    def _child(self, source: Msg, child: Msg, take: int) -> None:
+        if not source.done or source.take != take or source.children < 1:
+            raise Violation(f"{source} has a child that no attempt of its owner brought about")
+        source.children -= 1
+        self.totals["children"] += 1
+        self.enqueued(child)
 
     def _commit(self, log: Log, offset: int) -> None:
         if offset < log.judged:
@@ -273,12 +315,7 @@ class Judge:
     def _follows(self, source: Msg, copy: Msg, take: int) -> None:
         """What a copy says must follow from its source and the attempt that was made."""
         if copy.reason == "waiting":
-            # Tries made at once, in its place, count; they use no rung.
-            tried = source.attempts <= copy.attempts <= source.attempts + source.tries
-            if not tried or copy.rung != source.rung:
-                raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
-            if copy.log.kind == "dlq":
-                raise Violation(f"{source} is moved to the DLQ to wait")
+            self._waits(source, copy)
             return
         if source.take != take or source.again or source.result not in ("F", "A", "R"):
             raise Violation(f"{source} is carried on as {copy.reason}, and no attempt failed")
@@ -290,8 +327,24 @@ class Judge:
         dead = source.result == "R" or rung >= self._rungs
         if dead != (copy.log.kind == "dlq"):
             raise Violation(f"{source} came to {source.result} and is moved to {copy}")
+        reason = "failed" if not dead else "rejected" if source.result == "R" else "exhausted"
+        if copy.reason != reason:
+            raise Violation(f"{source} came to {source.result} and is moved as {copy.reason}")
         if not dead and copy.rung != rung + 1:
             raise Violation(f"{source}, rung {rung}, climbs to {copy.rung}")
+        if not dead and copy.log.delay != self._delay(source, rung):
+            raise Violation(f"{source}, rung {rung}, is moved to {copy}")
+
+    def _waits(self, source: Msg, copy: Msg) -> None:
+        """What is moved to wait for its turn stays as it is."""
+        # Tries made at once, in its place, count; they use no rung.
+        tried = source.attempts <= copy.attempts <= source.attempts + source.tries
+        if not tried or copy.rung != source.rung:
+            raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
+        if copy.log.kind == "dlq":
+            raise Violation(f"{source} is moved to the DLQ to wait")
+        if source.job.lane is None or self._ordering == "partition":
+            raise Violation(f"{source} is moved to wait, and nothing stands before it")
 
     def _superseded(self, msg: Msg) -> None:
         """A record that neither ended nor went on may be dropped for a newer one of its job."""
@@ -306,7 +359,10 @@ class Judge:
         if not others and not job.ends:
             raise Violation(f"{msg} is committed, and it is not complete")
         if not job.ends and all(m.attempts + m.tries < msg.attempts for m in others):
-            raise Violation(f"{msg} is dropped for an older record of its job")
+            if self._tells:
+                raise Violation(f"{msg} is dropped for an older record of its job")
+            # Copies come of lost texts; which is the newer is not always known: one try too many.
+            self.totals["older copies"] += 1
         self.totals["superseded"] += 1
 
     # -- the end -----------------------------------------------------------------------------

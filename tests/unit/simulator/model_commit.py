@@ -6,6 +6,7 @@ from collections.abc import Generator
 from random import Random
 from typing import Any
 
+from unit.simulator.judge import Judge
 from unit.simulator.model_broker import Broker, Producer, Refused, Txn
 from unit.simulator.model_consumer import Consumer
 from unit.simulator.model_log import Job, Log, Msg, Told
@@ -21,6 +22,7 @@ class Committing:
 
     world: Any
     engine: Any
+    judge: Judge
     setup: Setup
     rng: Random
     broker: Broker
@@ -58,7 +60,7 @@ class Committing:
         member = self.member is not None and self.generation >= 0
         cut = cycle.produces and (len(offsets) < len(cycle.offsets) or not offsets)
         if not member or cut:
-            self.engine.aborted(cycle)
+            self._aborted(cycle)
             return False
         if cycle.produces:
             return (yield from self._transaction(cycle, offsets))
@@ -107,7 +109,11 @@ class Committing:
         if done:
             self.engine.committed(cycle)
         else:
-            self.engine.aborted(cycle)
+            self._aborted(cycle)
+
+    def _aborted(self, cycle: Any) -> None:
+        self.judge.totals["aborted cycles"] += 1
+        self.engine.aborted(cycle)
 
     def _flush_wire(self) -> Steps:
         """What was sent before on the same connection arrives before what comes next."""
@@ -130,7 +136,7 @@ class Committing:
             yield from self._network("committed")
         except Refused as refused:
             yield from self._give_up(txn, fatal=refused.fatal)
-            self.engine.aborted(cycle)
+            self._aborted(cycle)
             return False
         self.engine.committed(cycle)
         if self.world.trace is not None:
@@ -162,7 +168,8 @@ class Committing:
             copy = Msg(log, child.key, world.now_ms)
             copy.job = Job(None, log, -1)
             self.broker.produce(txn, log, copy)
-            txn.copies.append((record.message, copy, 0))
+            take = self.takes.get(record.message.log.number, 0)
+            txn.copies.append((record.message, copy, take))
         yield from self._network("written")
         if world.refuses(self):
             raise Refused("a record was not delivered")

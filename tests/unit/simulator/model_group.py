@@ -193,7 +193,7 @@ class SteppingGroup(Group):
 
     def _some(self, logs: list[Log]) -> list[Log]:
         """All of them, or as many as arrive in this step."""
-        if len(logs) < 2 or self.rng.random() < 0.5:
+        if len(logs) < 2 or self.rng.random() < 0.3:
             return logs
         return self.rng.sample(logs, self.rng.randint(1, len(logs)))
 

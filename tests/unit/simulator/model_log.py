@@ -69,15 +69,18 @@ class Msg:
         result: what its last attempt came to: S, D, F, R, or nothing.
         tries, climbed: attempts made, and rungs climbed in place, in that taking.
         again: whether its last attempt failed in such a way that it is tried again in place.
+        asked: seconds that its last attempt asked for.
+        not_before: when it may be tried again in its place, by the clock of its owner, which was
+            ``set_back`` so often until then.
         children: how many child jobs its success brings about and are not yet in the log.
         behind: whether it was received while an earlier job of its lane had not ended.
         told: whether a commit told it to be complete, by its offset or in the text beside it.
     """
 
     __slots__ = (
-        "again", "at_ms", "attempts", "behind", "children", "climbed", "done", "due", "headers_",
-        "job", "key_", "log", "moved", "next", "offset_", "reason", "result", "rung", "source",
-        "take", "told", "tries",
+        "again", "asked", "at_ms", "attempts", "behind", "children", "climbed", "done", "due",
+        "headers_", "job", "key_", "log", "moved", "next", "not_before", "offset_", "reason",
+        "result", "rung", "set_back", "source", "take", "told", "tries",
     )  # fmt: skip
 
     def __init__(self, log: Log, key: bytes | None, at_ms: int) -> None:
@@ -87,7 +90,8 @@ class Msg:
         self.job: Job = None  # type: ignore[assignment] # set by whoever makes it
         self.due = 0.0
         self.attempts = self.rung = self.take = self.moved = self.children = 0
-        self.tries = self.climbed = 0
+        self.tries = self.climbed = self.set_back = 0
+        self.asked = self.not_before = 0.0
         self.source: Msg | None = None
         self.next: Msg | None = None
         self.reason = self.result = ""

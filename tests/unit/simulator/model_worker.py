@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from unit.simulator.judge import Judge
+from unit.simulator.judge import Judge, Violation
 from unit.simulator.model_commit import Committing, Steps
 from unit.simulator.model_consumer import Consumer
 from unit.simulator.model_executor import Executor
@@ -55,6 +55,7 @@ class Worker(Committing):
         self.closing = self.joined = False
         self.skew = 0.0
         self.told = 0.0
+        self.set_back = 0
         self.excused: dict[Log, int] = {}
         self._anew: list[Log] = []
         self.takes: dict[int, int] = {}
@@ -77,9 +78,9 @@ class Worker(Committing):
 
     def finish(self, record: Any, take: int) -> bool:
         drawn = self.world.draw_result(record.message, halted=self.executor.halted)
-        record.result, kind, children = drawn
+        record.result, kind, more = drawn
         record.job = "job"
-        self.judge.finished(self, record.message, take, kind, children)
+        self.judge.finished(self, record.message, take, kind, more)
         if self.world.trace is not None:
             self.world.note(self, f"end {kind} {record.message}")
         return kind in ("S", "D")
@@ -87,7 +88,7 @@ class Worker(Committing):
     # -- the loop ----------------------------------------------------------------------------
 
     def _run(self) -> Steps:
-        engine, world, executor = self.engine, self.world, self.executor
+        engine, world = self.engine, self.world
         while not self.closing:
             now = world.now
             self._collect()
@@ -98,10 +99,7 @@ class Worker(Committing):
             if self._questions:
                 yield from self._take_shards()
             self._tell_consumer()
-            for rank, runs in enumerate(engine.take_ranked()):
-                if runs:
-                    executor.submit(runs, rank)
-            executor.fill(world.now)
+            self._hand_over()
             if now >= self._next_commit or (engine.moves_wait and now >= self._retry_at):
                 yield from self._commit()
             if not engine.full or self.rng.random() < 0.3:
@@ -117,18 +115,35 @@ class Worker(Committing):
         """Read the clock; when it was set back, what came due before must not be judged by it."""
         now = self.world.now + self.skew
         if now < self.told - 1e-6:
+            self.set_back += 1
             for log, fetch in self.consumer.fetches.items():
                 self.excused[log] = fetch.given or 0
         self.told = now
 
     def _collect(self) -> None:
         self.executor.advance(self.world.now)
-        if records := self.executor.collect():
-            self._tell_time()
-            before = self.engine.tripped
-            self.engine.finished(records, self.told)
-            if self.engine.tripped and not before:
-                self.executor.give_back()
+        records = self.executor.collect()
+        if not records:
+            return
+        self._tell_time()
+        before = self.engine.tripped
+        fine = before and any(r.result is None and r.log.live for r in records)
+        self.engine.finished(records, self.told)
+        if fine and self.engine.tripped:
+            raise Violation(f"{self.name} had a success, and pauses its queue all the same")
+        if self.engine.tripped and not before:
+            self.judge.totals["breaker trips"] += 1
+            self.executor.give_back()
+
+    def _hand_over(self) -> None:
+        """Give the executor what may start; of a queue that pauses itself that is a probe."""
+        ranked = self.engine.take_ranked()
+        if self.engine.tripped and sum(map(len, ranked)) > 1:
+            raise Violation(f"{self.name} starts more than one job while its queue is paused")
+        for rank, runs in enumerate(ranked):
+            if runs:
+                self.executor.submit(runs, rank)
+        self.executor.fill(self.world.now)
 
     def _tell_consumer(self) -> None:
         flow, logs, consumer = self.engine.take_flow(), self.world.logs, self.consumer
@@ -170,6 +185,9 @@ class Worker(Committing):
                     continue
             ends = {log.topic: len(log.entries) for log in shard if log.kind == "tier"}
             del self._questions[number]
+            known = question.committed
+            if any(end > (at.offset if (at := known[t]) else 0) for t, end in ends.items()):
+                self.judge.totals["rebuilds"] += 1
             self._tell_time()
             self.engine.taken(number, question.committed, ends, self.told)
             self.world.watch_tiers(self, number)

@@ -8,6 +8,7 @@ by side. The model shell is one of them: the order of its steps belongs to what 
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,8 +27,10 @@ SMALL = {
     "HELD_PER_TIER": 8, "LANE_CAP": 6, "SHARD_CAP": 15, "HEAD_PATIENCE": 2.0, "WEED_FROM": 4,
     "ROOM": 32,
 }  # fmt: skip
+PARKING = "streamjobs.engine.parking"
 WORKER = "unit.simulator.model_worker"
-SHELL = f"tests/{WORKER.replace('.', '/')}.py"
+SHELL = "tests/unit/simulator/model_worker.py"
+COMMITS = "tests/unit/simulator/model_commit.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Patch:
         old: the whole line, or lines, as they are but for the indentation of the first.
         new: what stands there instead.
         fencing: whether it is about fencing, taking a shard or rebuilding.
+        seed: where to begin looking for it: it shows in few histories, and this is one.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Patch:
     old: str
     new: str
     fencing: bool = False
+    seed: int = 0
 
 
 class StalePatch(Exception):
@@ -62,6 +67,7 @@ class Parts:
     results: Any
     headers: Any
     shell: Any
+    evictions: Counter[str]
     modules: tuple[ModuleType, ...]
 
     def shrink(self, small: bool) -> None:
@@ -83,7 +89,8 @@ def load(patches: Iterable[Patch] = ()) -> Parts:
     if not wanted:
         engine, ladder, results, headers, shell = map(import_module, (*WANTED, WORKER))
         inside = [m for name, m in sys.modules.items() if name.startswith("streamjobs.engine.")]
-        return Parts(engine, ladder, results, headers, shell, tuple(inside))
+        evictions = _count_evictions(sys.modules[PARKING].Parking)
+        return Parts(engine, ladder, results, headers, shell, evictions, tuple(inside))
     sources = _sources()
     for patch in wanted:
         sources[patch.file] = _patched(sources[patch.file], patch)
@@ -91,9 +98,30 @@ def load(patches: Iterable[Patch] = ()) -> Parts:
     return _Loader(alias, sources).parts()
 
 
+def _count_evictions(parking: Any) -> Counter[str]:
+    """Have it counted how often a record makes room in memory for one that stands before it.
+
+    That cannot be told from the outside, where it is one more record that is moved to wait.
+    """
+    counts: Counter[str] | None = getattr(parking, "counts", None)
+    if counts is not None:
+        return counts
+    room, counts = parking._room, Counter()
+
+    def counted(self: Any, shard: Any, lane: Any, record: Any, now: float) -> Any:
+        last = lane.waiting[-1] if lane.waiting else None
+        stays = room(self, shard, lane, record, now)
+        if stays and last is not None and last not in lane.waiting[-1:]:
+            counts["evictions"] += 1
+        return stays
+
+    parking.counts, parking._room = counts, counted
+    return counts
+
+
 def _sources() -> dict[str, str]:
     files = [*sorted(ENGINE.glob("*.py")), ROOT / "streamjobs/headers.py"]
-    files += [ROOT / "streamjobs/retry.py", ROOT / SHELL]
+    files += [ROOT / "streamjobs/retry.py", ROOT / SHELL, ROOT / COMMITS]
     return {str(file.relative_to(ROOT)): file.read_text() for file in files}
 
 
@@ -118,8 +146,9 @@ class _Loader:
 
     def __init__(self, alias: str, sources: dict[str, str]) -> None:
         self._alias = alias
-        self._names = {f: f.removesuffix(".py").replace("/", ".") for f in sources}
-        self._names[SHELL] = WORKER
+        self._names = {
+            f: f.removeprefix("tests/").removesuffix(".py").replace("/", ".") for f in sources
+        }
         self._sources = {self._names[file]: text for file, text in sources.items()}
         self._package = "streamjobs.engine.__init__"
 
@@ -130,7 +159,8 @@ class _Loader:
         try:
             engine, ladder, results, headers, shell = map(self._load, (*WANTED, WORKER))
             inside = [m for name, m in sys.modules.items() if name.startswith(self._alias)]
-            return Parts(engine, ladder, results, headers, shell, tuple(inside))
+            evictions = _count_evictions(self._load(PARKING).Parking)
+            return Parts(engine, ladder, results, headers, shell, evictions, tuple(inside))
         finally:
             for name in [n for n in sys.modules if n.startswith(self._alias)]:
                 del sys.modules[name]

@@ -19,7 +19,7 @@ STEPS = (
 # Fault, and how often it is drawn against the others.
 FAULTS = {
     "kill": 3, "kill at": 5, "stop": 3, "stop at": 5, "cut": 3, "deploy": 3, "join": 2, "leave": 2,
-    "flap": 2, "jump": 3, "fence": 1, "refuse": 1,
+    "flap": 3, "jump": 3, "fence": 1, "refuse": 1,
 }  # fmt: skip
 LADDERS = ((1.0, 5.0, 20.0), (1.0, 3.0), (0.5, 2.0, 8.0), (2.0, 4.0, 60.0), (1.0,), ())
 
@@ -102,7 +102,7 @@ def draw(seed: int) -> Setup:
     pick, rand = rng.choice, rng.random
     reads = LADDERS[min(int(rand() * 9) % 7, 5)] if rand() < 0.4 else pick(LADDERS[:4])
     priorities = pick((1, 1, 2, 3))
-    keys = rng.randint(2, 14)
+    keys = rng.randint(2, 14) if rand() < 0.8 else rng.randint(30, 90)
     jobs = rng.randint(220, 440)
     until = pick((5.0, 15.0, 30.0))
     return Setup(
@@ -118,7 +118,7 @@ def draw(seed: int) -> Setup:
         batches=_batches(rng, jobs, keys, priorities, until),
         # The first key may be hot: one failure of it already makes many wait.
         failing=[pick((0.0, 0.02, 0.1)), *(pick((0.0, 0.05, 0.2, 0.5)) for _ in range(keys))],
-        outage=(rand() * until, rand() * until) if rand() < 0.15 else (0.0, 0.0),
+        outage=_outage(rng, until),
         breaker=rand() < 0.5,
         long_jobs=pick((0.0, 0.0, 0.005, 0.02)),
         mean=pick((0.005, 0.02, 0.1)),
@@ -157,6 +157,14 @@ def _batches(
     return found
 
 
+def _outage(rng: Random, until: float) -> tuple[float, float]:
+    """From when to when everything fails, in one history of four."""
+    if rng.random() < 0.75:
+        return 0.0, 0.0
+    begin = rng.random() * until * 0.7
+    return begin, begin + 2.0 + rng.random() * until
+
+
 def _faults(rng: Random, until: float) -> list[Fault]:
     kinds = rng.choices(list(FAULTS), list(FAULTS.values()), k=rng.choice((3, 4, 5, 5, 6, 7)))
     faults = []
@@ -189,5 +197,5 @@ def make_engine(parts: Parts, setup: Setup) -> Any:
         setup.immediate,
         parts.ladder.Ordering(setup.ordering),
     )
-    breaker = Breaker(outcomes=20, probe_every=2) if setup.breaker else None
+    breaker = Breaker(share=0.8, outcomes=8, probe_every=2) if setup.breaker else None
     return parts.engine.Engine(ladder, capacity=setup.capacity, breaker=breaker)

@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from unit.simulator.parts import Parts, load
-from unit.simulator.setups import draw
+from unit.simulator.setups import STEPS, draw
 from unit.simulator.world import World
 
 # What has to have happened somewhere among all histories, or they show nothing.
 NEEDED = (
     "histories", "jobs", "starts", "moves", "waiting moves", "holds", "parked keys", "dead",
     "children", "crashes", "fences", "rebalances", "zombies", "zombie starts", "cuts", "lost",
-    "clock jumps", "reruns", "late ends",
+    "clock jumps", "reruns", "late ends", "stops", "evictions", "rebuilds",
+    "aborted cycles", "breaker trips",
 )  # fmt: skip
+# The steps at which somebody dies or stands still, for which it takes some more histories.
+MANY = 1_000
+STEPWISE = tuple(f"{what} {step}" for what in ("kill at", "stop at") for step in STEPS)
 # Seeds a process plays before it reports, failing seeds after which no more are played, failing
 # histories that are printed, and lines of each.
 CHUNK, ENOUGH, PRINTED, LINES = 100, 20, 3, 150
@@ -83,7 +87,8 @@ def history(seed: int, parts: Parts, lines: int = LINES) -> str:
 
 def missing(totals: Counter[str]) -> list[str]:
     """What never happened."""
-    return [name for name in NEEDED if not totals[name]]
+    needed = NEEDED + STEPWISE if totals["histories"] >= MANY else NEEDED
+    return [name for name in needed if not totals[name]]
 
 
 def _chunk(seeds: range) -> tuple[Counter[str], list[Failure]]:
@@ -120,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _verdict(totals: Counter[str], failures: list[Failure], seeds: int, seconds: float) -> int:
     _say("")
     for name in sorted({*totals, *NEEDED}):
-        _say(f"{name:16s} {totals[name]:>12,}")
+        _say(f"{name:18s} {totals[name]:>12,}")
     _say(f"{totals['histories'] / max(seconds, 0.001):.0f} histories a second, {seconds:.0f} s")
     for failure in failures:
         _say(f"SEED={failure.seed} {failure.error}")

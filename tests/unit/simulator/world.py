@@ -47,7 +47,7 @@ class World:
         self.now = BEGIN
         self.trace: list[str] | None = [] if trace else None
         self.judge = Judge(
-            len(setup.writes), setup.immediate, setup.ordering, tells=not setup.strips_text
+            setup.writes, setup.immediate, setup.ordering, tells=not setup.strips_text
         )
         parts.shrink(setup.small)
         self._queue: list[tuple[float, int, Any]] = []
@@ -59,10 +59,11 @@ class World:
         self.broker = Broker(self.rng, self.group, self.judge, self.later, setup.marker_delay)
         self.workers: list[Any] = []
         self.refusing: set[str] = set()
-        self._healed = False
+        self._healed_at: float | None = None
         self._progress, self._progress_at = (0, 0), BEGIN
         # Idle workers poll less often when nothing happens any more, or quiet histories take long.
         self.calm = 1.0
+        self._evictions = parts.evictions.total()
         self._failure = parts.headers.Failure("Error", "no", "")
 
     def _make_logs(self) -> None:
@@ -101,7 +102,7 @@ class World:
                 what()
             else:
                 self._turn(what)
-                if self._healed and self._over():
+                if self._healed_at is not None and self._over():
                     break
         self.judge.close(self.logs.values())
         self._sum_up()
@@ -149,6 +150,7 @@ class World:
         totals["histories"] += 1
         totals["jobs"] += len(self.judge.jobs)
         totals["starts"] += self.judge.starts
+        totals["evictions"] += self.parts.evictions.total() - self._evictions
         totals["fences"] += self.broker.fences
         totals["rebalances"] += self.group.rebalances
 
@@ -201,8 +203,8 @@ class World:
             return 2.0 + 10.0 * rand()
         return setup.mean * 2.0 * rand()
 
-    def draw_result(self, msg: Msg, *, halted: bool) -> tuple[Any, str, int]:
-        """What an attempt comes to: the engine's result, the judge's letter, child jobs."""
+    def draw_result(self, msg: Msg, *, halted: bool) -> tuple[Any, str, float]:
+        """What an attempt comes to, for the engine and, as it wants to be told, for the judge."""
         rand, results, setup = self.rng.random(), self.parts.results, self.setup
         key = msg.key_
         begin, end = setup.outage
@@ -211,14 +213,16 @@ class World:
             asked = self.rng.random()
             if asked < 0.8:
                 return results.Failed(self._failure), "F", 0
-            return results.Failed(self._failure, retry_after=asked * 10), "A", 0
+            return results.Failed(self._failure, retry_after=asked * 10), "A", asked * 10
         return self._draw_end(halted=halted)
 
-    def _draw_end(self, *, halted: bool) -> tuple[Any, str, int]:
+    def _draw_end(self, *, halted: bool) -> tuple[Any, str, float]:
         results = self.parts.results
         rand = self.rng.random()
-        if rand > 0.03 or (rand < 0.005 and not halted):
+        if rand > 0.04 or (rand < 0.005 and not halted):
             return None, "S", 0
+        if rand > 0.03:
+            return self._children(), "S", 1
         if rand > 0.02:
             return results.DISCARDED, "D", 0
         if rand > 0.015:
@@ -284,6 +288,7 @@ class World:
             _, what, seconds = worker.trap
             worker.trap = None
             self.note(worker, f"at the step {name}:")
+            self.judge.totals[f"{what} {name}"] += 1
             if what == "kill at":
                 raise Killed
             self.stop(worker, seconds)
@@ -382,6 +387,6 @@ class World:
                 worker.cut = False
         for _ in range(max(1, self.setup.workers - alive)):
             self.start_worker(0.1)
-        self._healed = True
+        self._healed_at = self.now
         self.later(2 * SESSION, lambda: setattr(self, "calm", 3.0))
         self._progress, self._progress_at = (-1, -1), self.now

@@ -25,7 +25,7 @@ class Catch:
 def catch(patch: Patch, clean: Parts, seeds: int = SEEDS) -> Catch | None:
     """Play histories with the bug until one breaks; None when none does."""
     broken = load([patch])
-    for seed in range(seeds):
+    for seed in range(patch.seed, seeds):
         played = play_seed(seed, broken)
         if isinstance(played, Failure) and not isinstance(play_seed(seed, clean), Failure):
             return Catch(seed, played.error)
