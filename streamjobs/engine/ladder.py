@@ -66,10 +66,18 @@ class Ladder:
         return None if tier is None else self.writes[tier]
 
     def wait(self, seconds: float) -> float | None:
-        """The shortest delay that is at least ``seconds``, else the longest; None to wait in place.
+        """The delay of a tier in which to wait for ``seconds``; None to wait in place.
 
-        That is where there are no tiers, and where the whole partition is one line.
+        The shortest that lasts so long, unless that is over twice as long: then the longest that
+        does not, and the rest is waited for after that. Where tiers are far apart, such as 10 s and
+        an hour, a line whose next job is not in memory would else stand still for most of the hour.
+        In place is waited where there are no tiers, and where the whole partition is one line.
         """
         if not self.writes or self.ordering is Ordering.PARTITION:
             return None
-        return self.writes[min(bisect_left(self.writes, seconds), len(self.writes) - 1)]
+        longer = bisect_left(self.writes, seconds)
+        if longer == len(self.writes):
+            return self.writes[-1]
+        if longer and self.writes[longer] > 2 * seconds:
+            return self.writes[longer - 1]
+        return self.writes[longer]

@@ -43,10 +43,14 @@ class Parking:
             self._park(shard, lane, record, now)
 
     def make_way(self, shard: Shard, lane: Lane, now: float) -> None:
-        """After a run: when the line will not move soon, those that wait in memory are moved."""
+        """After a run: when the line will not move soon, those that wait in memory are moved.
+
+        Not where later ones were moved before, since there was no room for them: behind those in
+        the tier's log the next in line would be the last to be read.
+        """
         if lane.running or not lane.waiting or not lane.order:
             return
-        if lane.near(lane.waiting[0].place, now):
+        if lane.order[-1] > lane.waiting[-1].place or lane.near(lane.waiting[0].place, now):
             return
         records, lane.waiting = lane.waiting, []
         shard.waiting -= len(records)
@@ -94,8 +98,8 @@ class Parking:
                     self._park(shard, lane, record, now)
 
     def _room(self, shard: Shard, lane: Lane, record: Record, now: float) -> bool:
-        if not lane.waiting:
-            return True
+        if not lane.waiting or record.place < lane.waiting[0].place:
+            return True  # the next in line has a place, whatever is full
         if len(lane.waiting) < LANE_CAP and shard.waiting < SHARD_CAP:
             return True
         if lane.waiting[-1].place < record.place:

@@ -402,6 +402,36 @@ class TestCrowds:
         assert driver.places[1:] == list(range(total))
         assert len(tiers.moves) <= 3 * total
 
+    def test_a_line_longer_than_memory_goes_on_when_its_head_succeeds(self, driver: Driver) -> None:
+        # Given a head that failed for a second, with more behind it than memory and buffers keep
+        tiers, total, now = Tiers(driver), 6_000, 100.0
+        driver.now = now
+        driver.main(0)
+        driver.finish(0, FAILED)
+        tiers.commit(now)
+        driver.main(*range(1, total))
+        unread = tiers.commit(now, read=False)
+
+        # When it fails again, for ten seconds, and then succeeds
+        now += 1.0
+        driver.tick(now)
+        driver.finish_place(0, TO_LONG)
+        while now < 113.0:
+            unread += tiers.commit(now, read=False)
+            for record in list(unread):
+                if not driver.paused(record.topic_):
+                    driver.receive(record, now=now)
+                    unread.remove(record)
+            now += 0.1
+            driver.tick(now)
+            driver.finish_all()
+
+        # Then within two seconds all have run, in order; the first stayed in memory all the time,
+        # as in the tier they would stand behind those that follow them
+        assert driver.places[2:] == list(range(total))
+        assert not {place for _, place, _ in tiers.moves} & set(range(1, LANE_CAP + 1))
+        assert len(tiers.moves) <= 3 * total
+
     def test_a_busy_key_is_back_in_main_soon_after_its_head_succeeded(self, driver: Driver) -> None:
         # Given a key fed a hundred jobs a second, whose head failed for ten seconds
         tiers = Tiers(driver)
