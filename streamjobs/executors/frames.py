@@ -63,7 +63,7 @@ class Unpacker:
         while len(have) >= LENGTHS.size:
             head, body = LENGTHS.unpack_from(have)
             if head > MAX_HEAD:
-                raise FrameError(f"a head of {head:,} bytes")
+                raise FrameError(f"a head of length {head:,}")
             end = LENGTHS.size + head + body
             if len(have) < end:
                 break
@@ -84,5 +84,7 @@ def _frame(data: bytes, head: int) -> Frame:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FrameError(f"a head that does not read: {error!r}") from error
     if at != len(data) or not isinstance(frame.kind, str) or not isinstance(frame.fields, dict):
-        raise FrameError(f"a head that does not fit its {len(data) - head:,} bytes")
+        raise FrameError(
+            f"a head that does not fit what follows it, of length {len(data) - head:,}"
+        )
     return frame

@@ -42,6 +42,8 @@ CALL_TIMEOUT = 0.5
 PATIENCE = 1.0
 # Seconds between looks at what was not stable.
 AGAIN = 0.1
+# Failures in a row after which a client is replaced.
+FAILURES = 10
 # Seconds that ending one transaction may take.
 END_TIMEOUT = 10.0
 
@@ -116,10 +118,9 @@ class Inquiry:
         self._unstable: list[_Question] = []
         self._hidden: list[_Question] = []
         self._stopping = False
-        self._committed = Consumer(consumer_config(settings, group))
-        self._uncommitted = Consumer(
-            consumer_config(settings, group, isolation_level="read_uncommitted")
-        )
+        self._endless: list[_Question] = []
+        self._in_a_row = 0
+        self._committed, self._uncommitted = self._clients()
         self._thread = threading.Thread(target=self._run, name=f"inquiry-{group}", daemon=True)
         self._thread.start()
 
@@ -157,12 +158,17 @@ class Inquiry:
         self._stopping = True
         self._asked.put(None)
 
+    def _clients(self) -> tuple[Consumer, Consumer]:
+        settings, group = self._settings, self._group
+        uncommitted = consumer_config(settings, group, isolation_level="read_uncommitted")
+        return Consumer(consumer_config(settings, group)), Consumer(uncommitted)
+
     # -- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                waiting = self._unstable or self._hidden
+                waiting = self._unstable or self._hidden or self._endless
                 try:
                     act = self._asked.get(timeout=AGAIN if waiting else None)
                 except Empty:
@@ -181,6 +187,9 @@ class Inquiry:
         hidden, self._hidden = self._hidden, []
         for question in hidden:
             self._watch(question)
+        endless, self._endless = self._endless, []
+        for question in endless:
+            self._ask_ends(question)
 
     def _ask_stands(self, questions: list[_Question]) -> None:
         """All in one call; when one shard is not stable, each by itself."""
@@ -238,11 +247,25 @@ class Inquiry:
                 question.number,
                 kafka_error(error).str(),
             )
-            self._asked.put(lambda: self._ask_ends(question))
+            self._endless.append(question)
+            self._renew_clients()
             return
+        self._in_a_row = 0
         self._answers.append(Ends(question.number, question.token, dict(question.ends)))
         if question.ids:
             self._watch(question)
+
+    def _renew_clients(self) -> None:
+        """After some failures in a row ask with new clients.
+
+        A client that has seen a broker die may go on to say "unknown partition" of partitions that
+        another leads by now (librdkafka 2.16).
+        """
+        self._in_a_row += 1
+        if self._in_a_row % FAILURES == 0:
+            self._committed.close()
+            self._uncommitted.close()
+            self._committed, self._uncommitted = self._clients()
 
     def _watch(self, question: _Question) -> None:
         """See that readers of committed records get to the ends: a transaction may be open."""
