@@ -1,0 +1,146 @@
+"""Asking where a shard stands, against clients that answer as they are told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from streamjobs.clock import monotonic
+from streamjobs.kafka import inquiry
+from streamjobs.kafka.inquiry import Ends, Inquiry, Stand, Stands
+from streamjobs.settings import Settings
+
+SHARD = [("shop.mail", 0), ("shop.mail.retry.1s", 0)]
+NO_PARTITION = KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+UNSTABLE = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+
+class Broker:
+    """What the clients are told."""
+
+    def __init__(self) -> None:
+        self.unstable = False
+        self.blind_clients = 0
+        self.hidden = 0
+        self.clients: list[FakeConsumer] = []
+        self.initialised: list[str] = []
+        self.text = "old-owner"
+
+    def initialise(self, name: str) -> None:
+        self.initialised.append(name)
+        self.unstable, self.hidden = False, 0
+
+
+class FakeConsumer:
+    """A client of that broker."""
+
+    broker: Broker
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.committed_only = config["isolation.level"] == "read_committed"
+        self.number = len(self.broker.clients)
+        self.closed = False
+        self.broker.clients.append(self)
+
+    def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if self.broker.unstable and self.committed_only:
+            threading.Event().wait(0.01)
+            raise UNSTABLE
+        assert timeout < 1
+        text = self.broker.text
+        return [TopicPartition(p.topic, p.partition, 4, metadata=text) for p in asked]
+
+    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
+        assert timeout < 1
+        if self.number < self.broker.blind_clients:
+            raise NO_PARTITION
+        return 0, 10 - (self.broker.hidden if self.committed_only else 0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    FakeConsumer.broker = broker
+
+    class FakeProducer:
+        def __init__(self, config: dict[str, Any]) -> None:
+            self.name = config["transactional.id"]
+
+        def init_transactions(self, _: float) -> None:
+            broker.initialise(self.name)
+
+    monkeypatch.setattr(inquiry, "Consumer", FakeConsumer)
+    monkeypatch.setattr(inquiry, "Producer", FakeProducer)
+    monkeypatch.setattr(inquiry, "PATIENCE", 0.1)
+    monkeypatch.setattr(inquiry, "AGAIN", 0.02)
+    return broker
+
+
+@pytest.fixture
+def asks(broker: Broker) -> Any:
+    assert broker.clients == []
+    asks = Inquiry(Settings(), "shop.mail", lambda text: text or None)
+    yield asks
+    asks.close()
+
+
+def until(true: Callable[[], Any]) -> Any:
+    deadline = monotonic() + 20
+    while not (found := true()):
+        assert monotonic() < deadline
+        threading.Event().wait(0.01)
+    return found
+
+
+def test_what_is_stable_is_told_at_once(asks: Inquiry) -> None:
+    asks.stands({0: ("token", SHARD)})
+
+    (answer,) = until(asks.answers)
+
+    told = Stand(4, "old-owner")
+    assert answer == Stands(0, "token", {"shop.mail": told, "shop.mail.retry.1s": told})
+
+
+def test_a_transaction_that_keeps_offsets_unstable_is_ended_by_the_id_beside_them(
+    asks: Inquiry, broker: Broker
+) -> None:
+    broker.unstable = True
+    asks.stands({0: ("token", SHARD)})
+
+    (answer,) = until(asks.answers)
+
+    assert broker.initialised == ["old-owner"]
+    assert answer.of["shop.mail"].offset == 4
+
+
+def test_a_transaction_that_hides_the_end_of_a_tier_is_ended_too(
+    asks: Inquiry, broker: Broker
+) -> None:
+    broker.hidden = 3
+    asks.ends(0, "token", SHARD, ["older-owner"])
+
+    (answer,) = until(asks.answers)
+    until(lambda: broker.initialised)
+
+    assert answer == Ends(0, "token", {"shop.mail": 10, "shop.mail.retry.1s": 10})
+    assert broker.initialised == ["older-owner"]
+
+
+def test_a_client_that_knows_no_partition_any_longer_is_replaced(
+    asks: Inquiry, broker: Broker
+) -> None:
+    broker.blind_clients = 2
+    asks.ends(0, "token", SHARD, [])
+
+    (answer,) = until(asks.answers)
+
+    assert answer.of["shop.mail"] == 10
+    assert len(broker.clients) == 4
+    assert [client.closed for client in broker.clients] == [True, True, False, False]
