@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# Test files run in so many processes, each with a broker of its own; most of them wait for others.
+PROCESSES ?= 2
+SPREAD := -n $(PROCESSES) --dist loadfile
 BENCH ?= all
 SEEDS ?= 2000
 SEED_START ?= 0
@@ -41,10 +44,10 @@ unit: $(READY)  ## the tests that need no broker
 	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
 test: lint types  ## lint, types and every test but tests/system: under 10 minutes
-	$(BIN)/pytest --ignore=tests/system $(PYTEST_ARGS)
+	$(BIN)/pytest --ignore=tests/system $(SPREAD) $(PYTEST_ARGS)
 
 test-all: lint types  ## the same with both group protocols, and tests/system: under 45 minutes
-	STREAMJOBS_TEST_PROTOCOLS=classic,consumer $(BIN)/pytest $(PYTEST_ARGS)
+	STREAMJOBS_TEST_PROTOCOLS=classic,consumer $(BIN)/pytest $(SPREAD) $(PYTEST_ARGS)
 
 bench: $(READY)  ## benchmarks against the bare client loop: make bench BENCH=throughput
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -10,7 +10,7 @@ from benchmarks.lines import app
 from streamjobs.kafka.brokers import Broker, start_broker
 
 # Some seconds of work: about as long as the head waits.
-JOBS = 300_000
+JOBS = 600_000
 FOLLOWERS = 10_000
 MOST_MOVES, LEAST_SHARE = 3.0, 0.8
 
