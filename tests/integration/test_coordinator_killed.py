@@ -16,8 +16,8 @@ from streamjobs.testing import GroupProtocol
 from streamjobs.topics import TopicSpec
 from streamjobs.worker.commit import Onward
 
-# Ten seconds until a record counts as not delivered, some 6 s until a call that hangs is ended by its
-# connections' idleness, then the abort; all of it on a machine that may be busy with three nodes.
+# Ten seconds until a record counts as not delivered, some 6 s until a call that hangs is ended by
+# its connections' idleness, then the abort; on a machine that may be busy with three nodes.
 LONGEST = 45.0
 
 
