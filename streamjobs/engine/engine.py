@@ -11,7 +11,7 @@ records below it. There is at most one cycle out; what is decided meanwhile wait
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from streamjobs.breaker import Breaker
 from streamjobs.engine.breaker import BreakerState
@@ -193,7 +193,8 @@ class Engine:
             shard = self._shards[log.partition]
             if log.held and shard.active:
                 self._intake.release_due(shard, log, now)
-            if log.paused and log.delay is not None and log.holding <= HELD_PER_TIER // 2:
+            half = log.holding <= HELD_PER_TIER // 2
+            if log.paused and log.delay is not None and half and not shard.still:
                 self._out.resume(log)
         for shard in self._shards.values():
             self._tick(shard, now)
@@ -253,7 +254,8 @@ class Engine:
         Args:
             everything: name every owned partition, for what is told beside its offset.
         """
-        known = [x for x in self._logs.values() if self._shards[x.partition].answered]
+        ready = {n for n, shard in self._shards.items() if shard.answered and not shard.still}
+        known = [log for log in self._logs.values() if log.partition in ready]
         return self._cycles.take(known, self._epoch, everything=everything)
 
     def committed(self, cycle: Cycle) -> None:
@@ -265,6 +267,25 @@ class Engine:
     def aborted(self, cycle: Cycle) -> None:
         """The broker has nothing of the cycle: what still holds goes with the next one."""
         self._cycles.give_back(cycle)
+
+    def stand_still(self, numbers: Collection[int]) -> None:
+        """Fetch and commit no more of these shards: what they have to write is refused.
+
+        What runs of them ends, and waits with the rest until ``go_on``.
+        """
+        for shard in map(self._shards.get, numbers):
+            if shard is not None:
+                shard.still = True
+                for log in shard.logs.values():
+                    self._out.pause(log)
+
+    def go_on(self) -> None:
+        """Try again what was refused."""
+        for shard in self._shards.values():
+            if shard.still:
+                shard.still = False
+                for log in shard.logs.values():
+                    self._out.resume(log)
 
     # -- state -------------------------------------------------------------------------------
 

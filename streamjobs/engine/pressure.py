@@ -34,7 +34,7 @@ class Pressure:
         full_for = self._full_for(total, now)
         crowded = self._crowded(shards)
         for shard in shards:
-            if not shard.active:
+            if not shard.active or shard.still:
                 continue
             needed = {main for main, _ in shard.for_main}
             for main in self._ladder.mains:

@@ -36,6 +36,8 @@ class Shard:
         number: the partition number.
         active: whether its jobs may start: all its partitions are owned and its tiers are read.
         answered: whether the caller has told its offsets and ends.
+        still: whether it stands still, since what it has to write is refused: nothing of it is
+            committed, and nothing more of it fetched.
         logs: its owned partitions, by topic.
         lanes: by main topic, since each priority has its own.
         early: what arrived of main before the shard was active, in order: batches, end offsets.
@@ -47,12 +49,12 @@ class Shard:
 
     __slots__ = (
         "_ladder", "_out", "active", "answered", "delayed", "early", "for_main", "lanes", "logs",
-        "number", "survey", "waiting",
+        "number", "still", "survey", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ladder: Ladder, out: Outbox) -> None:
         self.number, self._ladder, self._out = number, ladder, out
-        self.active = self.answered = False
+        self.active = self.answered = self.still = False
         self.logs: dict[str, Log] = {}
         self.lanes: dict[str, Lanes] = {main: {} for main in ladder.mains}
         self.early: list[tuple[Log, Sequence[Message] | int]] = []
@@ -64,7 +66,7 @@ class Shard:
 
     def wipe(self) -> None:
         """Give up everything in hand; what is still owned has to be read again."""
-        self.active = self.answered = False
+        self.active = self.answered = self.still = False
         for lanes in self.lanes.values():
             lanes.clear()
         self.early.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -31,15 +31,35 @@ IDLE_MS = 5_000
 CALL_TIMEOUT = 1.0
 
 
+# What a broker will say of the same record again, until somebody changes the topic or its rights.
+PERMANENT = frozenset({
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's own codes are spelt so
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+})  # fmt: skip
+
+
 class CycleFailed(StreamjobsError):
     """The broker has nothing of the cycle; the same one may be tried again.
 
     Attributes:
         fatal: whether the producer is used up (fenced, expired) and a new one is needed.
+        refused: what the broker said of partitions that will take these records no other time.
     """
 
-    def __init__(self, message: str, *, fatal: bool = False) -> None:
-        self.fatal = fatal
+    def __init__(
+        self,
+        message: str,
+        *,
+        fatal: bool = False,
+        refused: Mapping[tuple[str, int], str] | None = None,
+    ) -> None:
+        self.fatal, self.refused = fatal, dict(refused or {})
         super().__init__(message)
 
 
@@ -71,7 +91,7 @@ class _Producing:
             **extra,
         )
         self._producer = Producer(config)
-        self._failures: list[str] = []
+        self._failures: dict[tuple[str, int], KafkaError] = {}
 
     def _produce(self, records: Sequence[Written]) -> None:
         """Produce the records and wait until each is acknowledged.
@@ -89,7 +109,27 @@ class _Producing:
                 raise error.__cause__ from error
             raise
         if self._failures:
-            raise CycleFailed("not delivered: " + "; ".join(sorted(set(self._failures))[:5]))
+            raise self._failed()
+
+    def _failed(self) -> CycleFailed:
+        """What was not delivered, and what of it never will be."""
+        told = {pair: f"{pair[0]}[{pair[1]}]: {e.str()}" for pair, e in self._failures.items()}
+        missing = {topic for topic in {topic for topic, _ in told} if self._missing(topic)}
+        refused = {
+            pair: f"{pair[0]} does not exist" if pair[0] in missing else text
+            for pair, text in told.items()
+            if pair[0] in missing or self._failures[pair].code() in PERMANENT
+        }
+        some = sorted(set(told.values()))[:5]
+        return CycleFailed("not delivered: " + "; ".join(some), refused=refused)
+
+    def _missing(self, topic: str) -> bool:
+        """Whether the cluster says that there is no such topic: what goes there only times out."""
+        try:
+            error = self._producer.list_topics(topic, CALL_TIMEOUT).topics[topic].error
+        except (KafkaException, KeyError):
+            return False
+        return error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
     def _produce_all(self, records: Sequence[Written]) -> None:
         self._failures.clear()
@@ -107,12 +147,21 @@ class _Producing:
                     break
                 except BufferError:
                     self._producer.poll(CALL_TIMEOUT)
+                except KafkaException as error:
+                    inner = kafka_error(error)
+                    if inner.code() not in PERMANENT:
+                        raise
+                    self._failures[record.topic, record.partition] = inner
+                    break
         while self._producer.flush(CALL_TIMEOUT):
             pass  # delivery.timeout.ms ends it
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
-            self._failures.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
+            # A purged one tells of the abort, not of what led to it.
+            pair = (message.topic() or "", message.partition() or 0)
+            if pair not in self._failures or error.code() in PERMANENT:
+                self._failures[pair] = error
 
 
 class TransactionalProducer(_Producing):

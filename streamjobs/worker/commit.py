@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamjobs.clock import wall
+from streamjobs.clock import monotonic, wall
 from streamjobs.engine.cycles import Cycle
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
@@ -26,6 +26,9 @@ from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 
 logger = logging.getLogger("streamjobs.worker")
+
+# Seconds before a record that the broker refused for good is tried again, and between its alarms.
+REFUSED_RETRY, REFUSED_TOLD = 5.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class CommitCycle:
 
     Attributes:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
+        refused: shards that stand still since what they have to write is refused, and why.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class CommitCycle:
         self._transactional = transactional
         self.transactional_id = self._new_id()
         self._announced = True
+        self.refused: dict[int, str] = {}
+        self._try_again = self._tell_again = 0.0
         self._under_way: Cycle | None = None
         self._clean: Collection[Partition] = ()
 
@@ -92,6 +98,9 @@ class CommitCycle:
         if self._under_way is not None and not wait:
             return True
         self._clean = clean
+        if self.refused and monotonic() >= self._try_again:
+            self._try_again = monotonic() + REFUSED_RETRY
+            self._engine.go_on()
         cycle = self._engine.cycle(everything=everything or bool(clean))
         if cycle is None:
             return True
@@ -187,9 +196,44 @@ class CommitCycle:
         self._engine.committed(cycle)
         self._metrics.children(self._queue, len(cycle.children))
         self._metrics.cycle(self._queue, kind, "committed")
+        if self.refused and cycle.produces:
+            for number in {move.record.log.partition for move in cycle.moves}:
+                if self.refused.pop(number, None):
+                    logger.warning("queue %s: partition %d goes on", self._queue, number)
+
+    def _stand_still(self, cycle: Cycle, refused: Mapping[Partition, str]) -> None:
+        """Isolate the shards whose records are refused, and go on with the others."""
+        topics = {topic: why for (topic, _), why in refused.items()}
+        why: dict[int, str] = {}
+        for move in cycle.moves:
+            number = move.record.log.partition
+            if (move.topic, number) in refused:
+                why[number] = refused[move.topic, number]
+        for record, child in cycle.children:
+            if child.topic in topics:
+                why[record.log.partition] = topics[child.topic]
+        self._engine.stand_still(why)
+        news = why.keys() - self.refused.keys()
+        self.refused.update(why)
+        self._try_again = monotonic() + REFUSED_RETRY
+        if news or monotonic() >= self._tell_again:
+            self._tell_again = monotonic() + REFUSED_TOLD
+            for number, reason in sorted(self.refused.items()):
+                logger.error(
+                    "queue %s: partition %d stands still: a record cannot be written: %s. Nothing "
+                    "of it is committed or lost, other partitions go on, and it is tried again "
+                    "every %g s; `streamjobs topics plan` says what is wrong with topics, and "
+                    "`topics apply` mends it",
+                    self._queue,
+                    number,
+                    reason,
+                    REFUSED_RETRY,
+                )
 
     def _failed(self, cycle: Cycle, error: CycleFailed | CommitRefused) -> None:
         self._engine.aborted(cycle)
+        if isinstance(error, CycleFailed) and error.refused:
+            self._stand_still(cycle, error.refused)
         self._metrics.cycle(self._queue, "transaction" if cycle.produces else "plain", "failed")
         logger.warning(
             "queue %s: a commit cycle of %s and %s failed (%s); nothing is lost, it is tried again",

@@ -129,6 +129,17 @@ class QueueLoop(threading.Thread):
         """Ask the loop to drain and leave its group; may be called twice, and before ``start``."""
         self._stop_asked.set()
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps some of its partitions from going on, or None."""
+        cycle: CommitCycle | None = getattr(self, "_cycle", None)  # there is none before it joins
+        if cycle is None or not cycle.refused:
+            return None
+        return "; ".join(
+            f"partition {number} stands still: {why}"
+            for number, why in sorted(cycle.refused.copy().items())
+        )
+
     # -- the thread --------------------------------------------------------------------------
 
     def run(self) -> None:

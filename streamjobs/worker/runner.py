@@ -135,11 +135,13 @@ class Worker:
         return not stuck, f"loops stuck: {', '.join(stuck)}" if stuck else "turning"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether every loop is in its group and running."""
+        """Whether every loop is in its group and running, and no partition stands still."""
         if not self._loops:
             return False, "waiting for a Kafka broker"
         waiting = [
-            f"{x.queue}: {x.state.value}" for x in self._loops if x.state is not State.RUNNING
+            f"{x.queue}: {x.trouble or x.state.value}"
+            for x in self._loops
+            if x.state is not State.RUNNING or x.trouble
         ]
         return not waiting, ", ".join(waiting) or "running"
 

@@ -359,3 +359,64 @@ class TestConfirm:
         stand.member = False
 
         assert not stand.cycle.confirm()
+
+
+class TestRefused:
+    """A record that the broker takes no other time either."""
+
+    def test_its_shard_stands_still_and_the_others_go_on(
+        self, stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # given two shards, each with a job that is to be moved to the DLQ
+        own(stand.driver.engine, 1)
+        stand.owned |= {(t, 1) for t in (MAIN, SHORT, LONG)}
+        stand.driver.main(0, key=b"a")
+        stand.driver.main(0, key=b"b", partition=1)
+        for partition in (0, 1):
+            record = next(r for r in stand.driver.running if r.log.partition == partition)
+            stand.driver._finish(record, Rejected(FAILURE, Reason.REJECTED))
+
+        # when the DLQ of the first refuses it
+        stand.send_refusals = [CycleFailed("no", refused={(DLQ, 0): f"{DLQ}[0]: too large"})]
+        assert not stand.cycle.run()
+        assert stand.cycle.run()
+
+        # then the other's is written, and nothing of the first is committed
+        _, records, offsets, _ = stand.diary[-1]
+        assert [(record.topic, record.partition) for record in records] == [(DLQ, 1)]
+        assert offsets == {(MAIN, 1): 1}
+        assert stand.cycle.refused == {0: f"{DLQ}[0]: too large"}
+        assert "partition 0 stands still" in caplog.text
+        assert "topics apply" in caplog.text
+
+        # and when it is mended, the first goes on after a while
+        sent = len(stand.diary)
+        assert stand.cycle.run()
+        assert len(stand.diary) == sent
+        monkeypatch.setattr(stand.cycle, "_try_again", 0.0)
+        assert stand.cycle.run()
+        _, records, offsets, _ = stand.diary[-1]
+        assert [(record.topic, record.partition) for record in records] == [(DLQ, 0)]
+        assert offsets == {(MAIN, 0): 1}
+        assert stand.cycle.refused == {}
+        assert "partition 0 goes on" in caplog.text
+
+    def test_no_more_of_it_is_fetched_meanwhile(self, stand: Stand) -> None:
+        stand.driver.main(0)
+        stand.driver.finish(0, Rejected(FAILURE, Reason.REJECTED))
+        stand.send_refusals = [CycleFailed("no", refused={(DLQ, 0): "too large"})]
+
+        assert not stand.cycle.run()
+        stand.driver.tick(1.0)
+
+        assert set(stand.driver.engine.take_flow().pause) == {(t, 0) for t in (MAIN, SHORT, LONG)}
+
+    def test_a_child_job_that_is_refused_holds_its_parents_shard(self, stand: Stand) -> None:
+        stand.driver.main(0)
+        stand.driver.finish(0, Succeeded((Onward("shop.gone", -1, b"k", b"v"),)))
+        refused = {("shop.gone", -1): "shop.gone does not exist"}
+        stand.send_refusals = [CycleFailed("no", refused=refused)]
+
+        assert not stand.cycle.run()
+
+        assert stand.cycle.refused == {0: "shop.gone does not exist"}
