@@ -231,10 +231,14 @@ def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(producer, "_until_done", hurried)
 
-    # when the first question times out
-    producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+    # when the first question times out, which it does but for a broker that is as quick as the call
+    offset = 1
+    while len(asked) < 2:
+        assert offset < 20
+        asked.clear()
+        offset += 1
+        producer.send([Onward(place.main, 1, None, b"b")], place.offset(offset), member.metadata)
 
     # then it is asked again, and committed once
-    assert len(asked) >= 2
-    assert place.there(place.main, 2) == [b"a", b"b"]
-    assert place.committed() == 2
+    assert place.there(place.main, offset) == [b"a", *[b"b"] * (offset - 1)]
+    assert place.committed() == offset

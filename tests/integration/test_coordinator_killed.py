@@ -82,6 +82,6 @@ def test_no_cycle_hangs_and_they_go_on(
     eventually(lambda: len(client.list_topics(timeout=5).brokers) == 2, "the node is off the list")
 
     # Then a cycle fails or not, but it ends, and soon one is made with the next coordinator
-    eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again")
+    eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again", within=90)
     consumer.close()
     node.start()

@@ -48,6 +48,8 @@ def play_seed(seed: int, parts: Parts) -> Counter[str] | Failure:
         return World(draw(seed), parts).play().totals
     except Exception as error:
         return Failure(seed, f"{type(error).__name__}: {error}")
+    finally:
+        parts.shrink(small=False)  # they may be the modules that other tests of this process use
 
 
 def play_seeds(seeds: range, parts: Parts) -> tuple[Counter[str], list[Failure]]:
