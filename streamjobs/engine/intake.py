@@ -139,6 +139,9 @@ class Intake:
         lane = shard.lane(main, key, now)
         if not self._newest(shard, lane, record):
             _drop(record)
+            noted = lane.parked.get(record.place)
+            if noted is not None and noted.record is None:
+                lane.unpark(record.place)  # this is what was noted, and it will not come again
             return
         lane.park(record.place, Parked(due, record, waiting=delivery.waiting))
         if lane.order[0] == record.place:

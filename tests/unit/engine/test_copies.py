@@ -83,3 +83,23 @@ def test_a_copy_that_is_only_noted_does_not_take_the_place_of_one_in_memory(
     # Then A runs when it is due, from the newer record
     assert driver.started[0] == (SHORT, 0)
     assert driver.engine.held == HELD_PER_TIER
+
+
+def test_an_older_copy_that_is_dropped_leaves_no_place_to_wait_for(driver: Driver) -> None:
+    # given two copies of a job, of which the older ran first and failed, and the newer runs
+    driver.engine.ended(MAIN, 0, 5, 0.0)
+    driver.receive(FakeMessage(SHORT, 0, headers_=origin(0)))
+    driver.tick(1.0)
+    newer = origin(0, **{"sj-attempt": "3"})
+    driver.receive(FakeMessage(LONG, 0, at=-20.0, headers_=newer), now=1.0)
+    driver.finish(0, FAILED, topic=SHORT)
+    assert driver.started == [(SHORT, 0), (LONG, 0)]
+
+    # when what the older became is read, and dropped, and the newer succeeds
+    moved = origin(0, **{"sj-attempt": "2"})
+    driver.receive(FakeMessage(SHORT, 1, at=1.0, headers_=moved), now=1.0)
+    driver.finish(0, topic=LONG)
+
+    # then the next of the key need not wait for it
+    driver.main(5)
+    assert driver.started[-1] == (MAIN, 5)

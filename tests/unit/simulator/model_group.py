@@ -175,6 +175,8 @@ class SteppingGroup(Group):
         for log in logs:
             if log.owner == member:
                 log.owner = None
+                # While it was being given back it may have become its own again.
+                self.settled = False
         self._settle_whole()
 
     def to_assign(self, member: str, owned: list[Log]) -> list[Log] | None:
