@@ -26,7 +26,8 @@ from streamjobs.demo.verdict import Run
 from streamjobs.kafka.brokers import Broker
 from streamjobs.topics import QueueTopics
 
-CONCURRENCY = 4
+# More threads only wait longer for the one ledger and for the interpreter: 4 are a tenth slower.
+CONCURRENCY = 2
 # The embedded broker keeps 5 MiB of each partition and drops the oldest without a word: at about
 # 250 bytes a job this is 5 MB in all, so less than that in any partition, however uneven the keys.
 EMBEDDED_BACKLOG = 20_000
