@@ -124,14 +124,6 @@ FENCING = (
         fencing=True,
     ),
     Patch(
-        "what is due starts while its shard is rebuilt",
-        ENGINE,
-        "if log.held and shard.active:",
-        "if log.held:",
-        fencing=True,
-        seed=227,
-    ),
-    Patch(
         "partitions are given back while a commit is under way",
         SHELL,
         "self.executor.go_on()\nyield from self._flush_wire()",
