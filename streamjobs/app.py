@@ -13,7 +13,6 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from streamjobs.breaker import DEFAULT_BREAKER, Breaker
 from streamjobs.client import (
-    CLOSE_TIMEOUT,
     Call,
     Client,
     OnReject,
@@ -27,6 +26,7 @@ from streamjobs.errors import DefinitionError, EnqueueError
 from streamjobs.handle import ContextJob, Enqueuer, Job, PlainJob
 from streamjobs.job import JobDefinition, read_parameters
 from streamjobs.kafka.config import refused_properties
+from streamjobs.kafka.producer import CLOSE_TIMEOUT
 from streamjobs.kafka.stores import open_store
 from streamjobs.keys import key_rule
 from streamjobs.registry import DEFAULT_PARTITIONS, DEFAULT_QUEUE, Ordering, Queue, Registry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,12 +17,11 @@ from streamjobs.errors import EnqueueError, InvalidArguments, StreamjobsError, T
 from streamjobs.job import JobDefinition
 from streamjobs.kafka.config import record_limit
 from streamjobs.kafka.failures import list_topics
-from streamjobs.kafka.producer import BulkSender, Sender, Tally, enqueue_error
+from streamjobs.kafka.producer import CLOSE_TIMEOUT, BulkSender, Producers, Tally, enqueue_error
 from streamjobs.settings import Settings
 from streamjobs.topics import main_topic
 from streamjobs.wording import counted
 
-CLOSE_TIMEOUT = 35.0
 # A batch of one record: 61 bytes of the batch's head, up to 31 of the record's lengths and times.
 RECORD_OVERHEAD = 96
 
@@ -118,52 +116,6 @@ class _Route:
     prefix: bytes
 
 
-class _Producers:
-    """The producers of one client, made when first needed, closed once."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._sender: Sender | None = None
-        self._bulk: BulkSender | None = None
-        self._closed = False
-
-    def sender(self) -> Sender:
-        """Return the producer for single jobs."""
-        with self._lock:
-            self._require_open()
-            self._sender = self._sender or Sender(self._settings)
-            return self._sender
-
-    def bulk(self) -> BulkSender:
-        """Return the producer for many."""
-        with self._lock:
-            self._require_open()
-            self._bulk = self._bulk or BulkSender(self._settings)
-            return self._bulk
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise EnqueueError(
-                "the app's client is closed: nothing can be enqueued after close()",
-                retriable=False,
-            )
-
-    def close(self, timeout: float = CLOSE_TIMEOUT) -> int:
-        """Wait for what is under way; return how many records were not acknowledged.
-
-        Does nothing in a child process: these producers' threads are in the parent.
-        """
-        if os.getpid() != self._pid:
-            return 0
-        with self._lock:
-            self._closed = True
-            open_ones = [p for p in (self._sender, self._bulk) if p is not None]
-            self._sender = self._bulk = None
-        return sum(producer.close(timeout) for producer in open_ones)
-
-
 class Client:
     """Sends the calls of one app; safe from every thread, not in a child process after a fork.
 
@@ -180,7 +132,7 @@ class Client:
         self._limit = record_limit(settings)
         self._routes: dict[tuple[Encoder, str | None], _Route] = {}
         self._topics: frozenset[str] = frozenset()
-        self._producers = _Producers(settings)
+        self._producers = Producers(settings)
         self._end = weakref.finalize(self, self._producers.close)
 
     def outgoing(self, call: Call) -> Outgoing:

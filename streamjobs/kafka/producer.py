@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ logger = logging.getLogger("streamjobs.client")
 # Called once with (None, partition, offset), or with (error, -1, -1); from the poller's thread.
 Report = Callable[[StreamjobsError | None, int, int], None]
 
+# Seconds that closing waits: more than a delivery can take.
+CLOSE_TIMEOUT = 35.0
 _POLL = 0.1
 # Reports are taken this often while a bulk is being filled: often enough that memory stays flat.
 _POLL_EVERY = 500
@@ -226,3 +229,49 @@ class BulkSender:
     def close(self, timeout: float) -> int:
         """Wait until everything is reported; return how many records are not."""
         return _flush(self._producer, timeout)
+
+
+class Producers:
+    """The producers of one client, made when first needed, closed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._sender: Sender | None = None
+        self._bulk: BulkSender | None = None
+        self._closed = False
+
+    def sender(self) -> Sender:
+        """Return the producer for single jobs."""
+        with self._lock:
+            self._require_open()
+            self._sender = self._sender or Sender(self._settings)
+            return self._sender
+
+    def bulk(self) -> BulkSender:
+        """Return the producer for many."""
+        with self._lock:
+            self._require_open()
+            self._bulk = self._bulk or BulkSender(self._settings)
+            return self._bulk
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EnqueueError(
+                "the app's client is closed: nothing can be enqueued after close()",
+                retriable=False,
+            )
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> int:
+        """Wait for what is under way; return how many records were not acknowledged.
+
+        Does nothing in a child process: these producers' threads are in the parent.
+        """
+        if os.getpid() != self._pid:
+            return 0
+        with self._lock:
+            self._closed = True
+            open_ones = [p for p in (self._sender, self._bulk) if p is not None]
+            self._sender = self._bulk = None
+        return sum(producer.close(timeout) for producer in open_ones)
