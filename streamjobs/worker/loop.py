@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -24,8 +23,7 @@ from enum import Enum
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
-from streamjobs.engine.records import Move, Record
-from streamjobs.engine.results import Failed
+from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import GroupConsumer
@@ -34,6 +32,7 @@ from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.taking import Taking
 from streamjobs.worker.tally import Tally
+from streamjobs.worker.telling import Telling
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -47,8 +46,6 @@ QUESTION_RETRY = 0.1
 # Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
 # by default (6 s). A process that stood still for longer may have lost its partitions unknowingly.
 LEASE = 5.0
-# Seconds between lines about failed jobs.
-LOG_INTERVAL = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
@@ -119,9 +116,9 @@ class QueueLoop(threading.Thread):
         self._questions: list[int] = []
         self._next_question = 0.0
         self._member = True
-        self._last_poll = self._next_commit = self._next_moves = self._next_log = 0.0
-        self._logged: Counter[str] = Counter()
-        self._tripped, self._tripped_at = False, 0.0
+        self._last_poll = self._next_commit = self._next_moves = 0.0
+        self._telling = Telling(queue, self.tally)
+        self._tripped = False
 
     # -- called by others --------------------------------------------------------------------
 
@@ -188,7 +185,8 @@ class QueueLoop(threading.Thread):
         self._member = self._member and now - self.last_turn <= LEASE
         self.last_turn = now
         self._collect()
-        self._tell_failures(now)
+        if self._telling.is_due(now):
+            self._tell_failures()
         self.engine.tick(wall())
         self._take_shards(now)
         self._tell_consumer()
@@ -220,50 +218,19 @@ class QueueLoop(threading.Thread):
         if self.engine.tripped != self._tripped:
             self._breaker_turned(records)
 
-    def _tell_failures(self, now: float) -> None:
-        if now >= self._next_log and (sample := self.engine.last_move) is not None:
-            self._log_failures(sample)
+    def _tell_failures(self) -> None:
+        if (sample := self.engine.last_move) is not None:
+            self._telling.failures(sample)
 
     def _breaker_turned(self, records: list[Record]) -> None:
         """Say that the queue pauses, and take back what was not begun; or that it goes on."""
         self._tripped = self.engine.tripped
         if not self._tripped:
-            logger.warning(
-                "queue %s: breaker closed after %.0f s: a job succeeded, and all run again",
-                self.queue,
-                monotonic() - self._tripped_at,
-            )
+            self._telling.breaker_closed()
             return
-        self._tripped_at = monotonic()
         self._executor.give_back()
-        if (breaker := self.engine.breaker) is None:
-            return
-        example = next((r for r in reversed(records) if isinstance(r.result, Failed)), None)
-        logger.error(
-            "queue %s: breaker open: %d of the last %d attempts failed%s; the queue is paused and "
-            "one job is tried every %g s; when one succeeds, all run again",
-            self.queue,
-            breaker.failures,
-            breaker.total,
-            "" if example is None else f", the last: {_told(example)}",
-            breaker.policy.probe_every,
-        )
-
-    def _log_failures(self, sample: Move) -> None:
-        """Tell how many jobs failed and show one of them: a line a second, not a line a job."""
-        self._next_log = monotonic() + LOG_INTERVAL
-        outcomes, before = self.tally.outcomes, self._logged
-        self._logged = outcomes.copy()
-        failure = sample.failure
-        logger.warning(
-            "queue %s: %s failed, %s dead; one of them: %s, attempt %d, %s",
-            self.queue,
-            counted(outcomes["retried"] - before["retried"], "attempt"),
-            counted(outcomes["dead"] - before["dead"], "job"),
-            sample.record.job or "a record that does not decode",
-            sample.delivery.attempts,
-            "no failure" if failure is None else f"{failure.type}: {failure.message[:200]!r}",
-        )
+        if self.engine.breaker is not None:
+            self._telling.breaker_opened(self.engine.breaker, records)
 
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
@@ -387,8 +354,7 @@ class QueueLoop(threading.Thread):
             self._executor.wait(min(left, 0.1))
             self._collect()
             self.last_turn = monotonic()
-        self._next_log = 0.0
-        self._tell_failures(monotonic())
+        self._tell_failures()
         if self._out > 0:
             logger.warning(
                 "queue %s: %s, and after %g s %s not done; what is not done runs again elsewhere",
@@ -398,13 +364,6 @@ class QueueLoop(threading.Thread):
                 counted(self._out, "job is", "jobs are"),
             )
         self._cycle.run(wait=True, clean=clean)
-
-
-def _told(record: Record) -> str:
-    """Name a failed job and its error."""
-    failure = record.result.failure if isinstance(record.result, Failed) else None
-    what = record.job or "a record that does not decode"
-    return what if failure is None else f"{what}, {failure.type}: {failure.message[:200]!r}"
 
 
 def _short(partitions: list[Partition]) -> str:

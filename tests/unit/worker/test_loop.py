@@ -22,6 +22,7 @@ from streamjobs.kafka.group import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import loop as loop_module
+from streamjobs.worker import telling
 from streamjobs.worker.loop import Parts, QueueLoop, State
 from streamjobs.worker.taking import Taking, Topics
 
@@ -307,7 +308,7 @@ def test_the_last_failures_are_told_though_the_loop_stops(
 def test_failures_are_told_though_no_other_job_ends(
     make: Callable[..., Script], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "LOG_INTERVAL", 0.2)
+    monkeypatch.setattr(telling, "LOG_INTERVAL", 0.2)
     script = make()
     script.steps = [
         assigned,

@@ -1,0 +1,87 @@
+"""What a loop tells in the log of outcomes: a line a second at most, not a line a job."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from streamjobs.clock import monotonic
+from streamjobs.engine.breaker import BreakerState
+from streamjobs.engine.records import Move, Record
+from streamjobs.engine.results import Crashed, Failed
+from streamjobs.headers import Failure
+from streamjobs.wording import counted
+from streamjobs.worker.tally import Tally
+
+logger = logging.getLogger("streamjobs.worker")
+
+# Seconds between lines about failed jobs.
+LOG_INTERVAL = 1.0
+
+
+class Telling:
+    """The lines of one queue about what its jobs came to.
+
+    Args:
+        queue: its name.
+        tally: what was done so far.
+    """
+
+    def __init__(self, queue: str, tally: Tally) -> None:
+        self._queue, self._tally = queue, tally
+        self._before: Counter[str] = Counter()
+        self._next = self._opened_at = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether a line about failed jobs may be written, at ``now`` of the monotonic clock."""
+        return now >= self._next
+
+    def failures(self, sample: Move) -> None:
+        """Tell how many jobs failed since the last line, and show one of them."""
+        self._next = monotonic() + LOG_INTERVAL
+        outcomes, before = self._tally.outcomes, self._before
+        self._before = outcomes.copy()
+        logger.warning(
+            "queue %s: %s failed, %s dead; one of them: %s, attempt %d, %s",
+            self._queue,
+            counted(outcomes["retried"] - before["retried"], "attempt"),
+            counted(outcomes["dead"] - before["dead"], "job"),
+            _name(sample.record),
+            sample.delivery.attempts,
+            "no failure" if sample.failure is None else _error(sample.failure),
+        )
+
+    def breaker_opened(self, breaker: BreakerState, records: Sequence[Record]) -> None:
+        """Tell that the queue pauses itself; ``records`` are those that came back last."""
+        self._opened_at = monotonic()
+        last = ""
+        for record in reversed(records):
+            if isinstance(record.result, Failed | Crashed):
+                last = f", the last: {_name(record)}, {_error(record.result.failure)}"
+                break
+        logger.error(
+            "queue %s: breaker open: %d of the last %d attempts failed%s; the queue is paused and "
+            "one job is tried every %g s; when one succeeds, all run again",
+            self._queue,
+            breaker.failures,
+            breaker.total,
+            last,
+            breaker.policy.probe_every,
+        )
+
+    def breaker_closed(self) -> None:
+        """Tell that the queue goes on."""
+        logger.warning(
+            "queue %s: breaker closed after %.0f s: a job succeeded, and all run again",
+            self._queue,
+            monotonic() - self._opened_at,
+        )
+
+
+def _name(record: Record) -> str:
+    return record.job or "a record that does not decode"
+
+
+def _error(failure: Failure) -> str:
+    return f"{failure.type}: {failure.message[:200]!r}"
