@@ -90,7 +90,7 @@ def _wait(running: Broker) -> NoReturn:
         BrokerSetupError: when a node has ended, with the end of its log.
     """
     while True:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)  # a signal's handler raises out of it; an end of a node has none
         running.check()
 
 

@@ -113,7 +113,7 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
     """Drain on the first signal, give up on the second: nothing uncommitted is ever lost by it."""
     seen: list[int] = []
 
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature
+    def handle(number: int, _frame: FrameType | None) -> None:
         if seen:
             os._exit(ABANDONED)
         seen.append(number)
