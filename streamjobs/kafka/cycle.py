@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
@@ -219,6 +220,7 @@ class TransactionalProducer(_Producing):
 
     def _until_done(self, call: Any) -> None:
         """Ask again while the answer is that it takes longer: never abort what may be committed."""
+        began = monotonic()
         while True:
             try:
                 call(CALL_TIMEOUT)
@@ -226,9 +228,14 @@ class TransactionalProducer(_Producing):
                 inner = kafka_error(error)
                 if inner.fatal() or inner.txn_requires_abort() or not inner.retriable():
                     raise
-                logger.info("transaction %s: %s; asking again", self.transactional_id, inner.str())
+                self._takes_longer(error, monotonic() - began)
             else:
                 return
+
+    def _takes_longer(self, error: KafkaException, seconds: float) -> None:
+        """A call has no answer after so many seconds; who has no patience left raises."""
+        told = kafka_error(error).str()
+        logger.info("transaction %s: %s, %.0f s", self.transactional_id, told, seconds)
 
     def _give_up(self, error: KafkaException) -> CycleFailed:
         inner = kafka_error(error)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import KafkaException
 
-from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable
-from streamjobs.kafka.cycle import CALL_TIMEOUT, CycleFailed, TransactionalProducer, Written
-from streamjobs.kafka.failures import kafka_error, translate
+from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer, Written
+from streamjobs.kafka.failures import translate
 from streamjobs.settings import Settings
 
 # A command does not wait for a broker for ever, as a worker does.
@@ -72,17 +71,7 @@ class SoleProducer(TransactionalProducer):
         except KafkaException as error:
             raise self._give_up(error) from error
 
-    def _until_done(self, call: Callable[[float], None]) -> None:
-        deadline = monotonic() + PATIENCE
-        while True:
-            try:
-                call(CALL_TIMEOUT)
-            except KafkaException as error:
-                inner = kafka_error(error)
-                if inner.fatal() or inner.txn_requires_abort() or not inner.retriable():
-                    raise
-                if monotonic() > deadline:
-                    told = translate(error, f"transaction {self.transactional_id}", self._settings)
-                    raise BrokerUnavailable(str(told)) from error
-            else:
-                return
+    def _takes_longer(self, error: KafkaException, seconds: float) -> None:
+        if seconds > PATIENCE:
+            told = translate(error, f"transaction {self.transactional_id}", self._settings)
+            raise BrokerUnavailable(str(told)) from error
