@@ -74,6 +74,8 @@ class Cycles:
 
     def _note(self, log: Log) -> Note | None:
         """What there is to commit of a partition; None when it has to wait."""
+        if not log.watermark.news:
+            return log.note
         offset = log.watermark.advance()
         if offset is None:
             return None
@@ -85,4 +87,6 @@ class Cycles:
             # What was told once has to be told again: it waits until there is room for it.
             return None
         topic_id = self._ladder.topic_ids.get(log.topic)
-        return Note(offset, runs, upto, whole, topic_id, log.epoch)
+        log.watermark.news = False
+        log.note = Note(offset, runs, upto, whole, topic_id, log.epoch)
+        return log.note

@@ -219,7 +219,7 @@ def _news(log: Log, batch: Sequence[Message]) -> list[Message]:
             if offset >= watermark.inherited.upto:
                 break
             if (message.leader_epoch() or 0) > seen:
-                watermark.inherited = watermark.inherited.cut(offset)
+                watermark.inherited, watermark.news = watermark.inherited.cut(offset), True
                 break
     complete = watermark.inherited.complete
     return [m for m in batch if not complete(m.offset())]  # type: ignore[arg-type]

@@ -37,6 +37,7 @@ class Log:
         live: whether this assignment still holds; what belongs to a dead log is dropped.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
         committed: what was committed last.
+        note: what there was to commit when that was last asked; it holds until there is news.
         suspect_upto: below it records may have been running when their last owner vanished.
         told: up to where complete offsets were told beside a commit.
         epoch: the leader epoch of the last record received, by the last owner at first.
@@ -60,6 +61,7 @@ class Log:
         "holding",
         "live",
         "load",
+        "note",
         "partition",
         "paused",
         "refetch",
@@ -80,6 +82,7 @@ class Log:
         self.load = self.holding = 0
         self.watermark = Watermark()
         self.committed: Note | None = None
+        self.note: Note | None = None
         self.epoch: int | None = None
         self.told = self.suspect_upto = 0
         self.crowded = False

@@ -23,20 +23,23 @@ class Watermark:
         position: the next offset to be received, or None before the first record or end.
         inherited: what the last owner said of offsets from the committed one on; it holds for those
             that are not received yet.
+        news: whether anything has changed since whoever asks has set it to False.
     """
 
-    __slots__ = ("_done", "_pending", "inherited", "position")
+    __slots__ = ("_done", "_pending", "inherited", "news", "position")
 
     def __init__(self) -> None:
         self._pending: deque[int] = deque()
         self._done: set[int] = set()
         self.position: int | None = None
         self.inherited = Above()
+        self.news = True
 
     def received(self, offsets: Sequence[int]) -> None:
         """Take in offsets, ascending and above all earlier ones."""
         self._pending.extend(offsets)
         self.position = offsets[-1] + 1
+        self.news = True
 
     def ended(self, offset: int) -> None:
         """Take in an end-of-partition event: nothing stands below ``offset`` but what came.
@@ -46,10 +49,12 @@ class Watermark:
         """
         if self.position is None or offset > self.position:
             self.position = offset
+            self.news = True
 
     def complete(self, offset: int) -> None:
         """Mark a received offset as complete."""
         self._done.add(offset)
+        self.news = True
 
     @property
     def incomplete(self) -> int:

@@ -126,8 +126,15 @@ ORDER = (
     Patch(
         "the end of a partition is taken one too far",
         WATERMARK,
-        "if self.position is None or offset > self.position:\nself.position = offset",
-        "self.position = offset + 1",
+        "if self.position is None or offset > self.position:\n"
+        "self.position = offset\nself.news = True",
+        "self.position, self.news = offset + 1, True",
+    ),
+    Patch(
+        "that a record is complete is no news",
+        WATERMARK,
+        "self._done.add(offset)\nself.news = True",
+        "self._done.add(offset)",
     ),
     Patch(
         "a record is due a second early",
