@@ -44,10 +44,10 @@ unit: $(READY)  ## the tests that need no broker
 	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
 test: lint types  ## lint, types and every test but tests/system: under 10 minutes
-	$(BIN)/pytest --ignore=tests/system --ignore=tests/chaos $(SPREAD) $(PYTEST_ARGS)
+	$(BIN)/pytest --ignore=tests/system $(SPREAD) $(PYTEST_ARGS)
 
 test-all: lint types  ## in one process, with both group protocols and tests/system: under 45 minutes
-	STREAMJOBS_TEST_PROTOCOLS=classic,consumer $(BIN)/pytest --ignore=tests/chaos $(PYTEST_ARGS)
+	STREAMJOBS_TEST_PROTOCOLS=classic,consumer $(BIN)/pytest $(PYTEST_ARGS)
 
 bench: $(READY)  ## benchmarks against the bare client loop: make bench BENCH=throughput
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -31,17 +31,30 @@ class Context:
         key: its ordering key, or None.
         attempt: which try this is, from 1.
         enqueued_at: when it was enqueued, UTC.
-        children: the calls given to ``enqueue``.
+        children: what ``outgoing`` has made of the calls given to ``enqueue``.
+
+    Args:
+        outgoing: encodes a child's call, in whichever thread enqueues it.
     """
 
-    __slots__ = ("_ended", "_log", "attempt", "children", "enqueued_at", "job", "job_id", "key")
+    __slots__ = (
+        "_ended", "_log", "_outgoing", "attempt", "children", "enqueued_at", "job", "job_id", "key",
+    )  # fmt: skip
 
     def __init__(
-        self, *, job_id: str, job: str, key: str | None, attempt: int, enqueued_at: int
+        self,
+        *,
+        job_id: str,
+        job: str,
+        key: str | None,
+        attempt: int,
+        enqueued_at: int,
+        outgoing: Callable[[Any], Any],
     ) -> None:
         self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
         self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)
         self.children: list[Any] = []
+        self._outgoing = outgoing
         self._ended = False
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
@@ -52,16 +65,19 @@ class Context:
         discarded or dies enqueues nothing.
 
         Raises:
-            InvalidArguments: the arguments do not fit the child's signature.
+            InvalidArguments: the arguments do not fit the child's signature, or cannot be encoded.
             TypeError: it is no job.
-            EnqueueError: the attempt is over, so there is no success any more to be part of.
+            EnqueueError: the attempt is over, so there is no success any more to be part of; or as
+                ``job.enqueue``, as TopicsError, AuthenticationError and SchemaConflict.
         """
         if not hasattr(job, "call"):
             raise TypeError(
                 f"ctx.enqueue takes a job and its arguments, not {type(job).__name__}: write "
                 "ctx.enqueue(send_mail, customer_id=7)"
             )
-        self.children.append(job.call(*args, **kwargs))
+        # Encoded here: what is wrong with it is told where it is written, and the first child of a
+        # job type, whose schema has to be looked up, takes its time before this attempt has ended.
+        self.children.append(self._outgoing(job.call(*args, **kwargs)))
         # Asked afterwards: what comes while the attempt ends is then enqueued or told, never lost.
         if self._ended:
             raise EnqueueError(

@@ -21,6 +21,8 @@ from streamjobs.engine.results import RELEASED, Discarded, Succeeded
 PATIENCE = 0.02
 # Results after which the rest of a run goes on; after any other the engine decides.
 GOES_ON = (Succeeded, Discarded)
+# Says whether a record's attempt may begin at this time.
+MayBegin = Callable[[Record], bool]
 
 
 class ThreadExecutor:
@@ -30,7 +32,8 @@ class ThreadExecutor:
 
     Args:
         make_attempt: called in each thread for what runs its attempts: it sets a record's
-            ``result`` and ``job``, and never raises.
+            ``result`` and ``job``, and never raises. It is given ``may_begin``, to be asked once
+            more before the handler is called: decoding may have waited for a schema.
         concurrency: how many threads.
         name: their names' beginning.
         ranks: how many urgencies there are.
@@ -42,7 +45,7 @@ class ThreadExecutor:
 
     def __init__(
         self,
-        make_attempt: Callable[[], Callable[[Record], None]],
+        make_attempt: Callable[[MayBegin], Callable[[Record], None]],
         concurrency: int,
         name: str,
         *,
@@ -127,6 +130,10 @@ class ThreadExecutor:
         self.halt()
         self._wake(len(self._threads))
 
+    def may_begin(self, record: Record) -> bool:
+        """Whether a record is still this worker's to begin; called by the threads."""
+        return not self._halted and record.log.live and monotonic() <= self.lease
+
     def join(self, timeout: float) -> bool:
         """Wait until all threads have ended; False when some still run after ``timeout``."""
         deadline = monotonic() + timeout
@@ -145,7 +152,7 @@ class ThreadExecutor:
     def _work(self) -> None:
         mine = threading.Lock()
         mine.acquire()
-        attempt = self._make_attempt()
+        attempt = self._make_attempt(self.may_begin)
         while not self._stopping:
             run = self._next()
             if run is None:
@@ -175,7 +182,7 @@ class ThreadExecutor:
 
     def _run(self, run: Run, attempt: Callable[[Record], None]) -> None:
         for index, record in enumerate(run):
-            if self._halted or not record.log.live or monotonic() > self.lease:
+            if not self.may_begin(record):
                 self._release(run[index:])
                 return
             attempt(record)

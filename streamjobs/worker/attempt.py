@@ -17,6 +17,7 @@ from streamjobs.engine.records import Record
 from streamjobs.engine.results import (
     DISCARDED,
     INTERRUPTED,
+    RELEASED,
     Failed,
     Rejected,
     Result,
@@ -31,6 +32,7 @@ from streamjobs.errors import (
     SchemaUnavailable,
     UnknownJob,
 )
+from streamjobs.executors.threads import MayBegin
 from streamjobs.headers import Reason
 from streamjobs.job import Envelope, JobDefinition
 from streamjobs.worker.describe import describe
@@ -46,12 +48,19 @@ class Attempt:
         decoder: bytes to calls; shared.
         outgoing: turns a child call into what the commit cycle produces.
         stopping: set when the worker drains: no attempt waits for a schema any longer.
+        may_begin: asked between decoding, which may have taken seconds, and the handler: by then
+            the record may be somebody else's.
     """
 
     def __init__(
-        self, decoder: Decoder, outgoing: Callable[[Any], Any], stopping: threading.Event
+        self,
+        decoder: Decoder,
+        outgoing: Callable[[Any], Any],
+        stopping: threading.Event,
+        may_begin: MayBegin = lambda _: True,
     ) -> None:
         self._decode, self._outgoing, self._stopping = decoder.decode, outgoing, stopping
+        self._may_begin = may_begin
         self._record: Record | None = None
         self._envelope: Envelope | None = None
         self._context: Context | None = None
@@ -64,6 +73,9 @@ class Attempt:
             return
         definition, envelope = decoded
         record.job = definition.name
+        if not self._may_begin(record):
+            record.result = RELEASED
+            return
         self._record, self._envelope, self._context = record, envelope, None
         try:
             if definition.takes_context:
@@ -91,6 +103,7 @@ class Attempt:
                 key=None if key is None else key.decode("utf-8", "replace"),
                 attempt=record.attempts + 1,
                 enqueued_at=envelope.enqueued_at,
+                outgoing=self._outgoing,
             )
         return self._context
 
@@ -107,7 +120,7 @@ class Attempt:
         self._context.end()
         if not self._context.children:
             return None
-        return Succeeded(tuple(self._outgoing(call) for call in self._context.children))
+        return Succeeded(tuple(self._context.children))
 
     def _decoded(self, record: Record) -> tuple[JobDefinition, Envelope] | None:
         """Return the call that the record holds; None leaves a result in it."""

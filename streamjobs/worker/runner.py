@@ -25,7 +25,7 @@ from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe
 from streamjobs.executors.split import Executor, SplitExecutor
-from streamjobs.executors.threads import ThreadExecutor
+from streamjobs.executors.threads import MayBegin, ThreadExecutor
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import require_broker
@@ -313,8 +313,8 @@ class Worker:
         source, options, name = self._source, self._options, f"streamjobs-{queue.name}"
         decoder = Decoder(source.app, source.registry, source.store)
 
-        def attempt() -> Attempt:
-            return Attempt(decoder, self._child, self._stop_asked)
+        def attempt(may_begin: MayBegin) -> Attempt:
+            return Attempt(decoder, self._child, self._stop_asked, may_begin)
 
         threads = ThreadExecutor(attempt, options.concurrency, name, ranks=ranks)
         if not source.child:

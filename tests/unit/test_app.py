@@ -64,12 +64,16 @@ def test_a_job_is_the_function_it_was(app: App) -> None:
     assert app.registry.jobs["greet"] is greet.definition
 
 
+def same(call: Call) -> Call:
+    return call
+
+
 def test_a_job_with_a_context_takes_it_when_it_is_called_plainly(app: App) -> None:
     @app.job
     def greet(ctx: Context, name: str) -> str:
         return f"{ctx.job_id} {name}"
 
-    context = Context(job_id="7", job="greet", key=None, attempt=1, enqueued_at=0)
+    context = Context(job_id="7", job="greet", key=None, attempt=1, enqueued_at=0, outgoing=same)
 
     assert greet(context, name="ann") == "7 ann"
     assert greet.definition.takes_context
@@ -381,7 +385,7 @@ def test_a_context_takes_calls_of_jobs(app: App) -> None:
     @app.job(queue="mail")
     def greet(name: str) -> None: ...
 
-    context = Context(job_id="7", job="other", key=None, attempt=1, enqueued_at=0)
+    context = Context(job_id="7", job="other", key=None, attempt=1, enqueued_at=0, outgoing=same)
     context.enqueue(greet, "ann")
 
     [call] = cast("tuple[Call, ...]", context.children)

@@ -20,7 +20,7 @@ def make() -> Iterator[Make]:
     made: list[ThreadExecutor] = []
 
     def build(attempt: Callable[[Record], None], concurrency: int = 2) -> ThreadExecutor:
-        made.append(ThreadExecutor(lambda: attempt, concurrency, "test"))
+        made.append(ThreadExecutor(lambda _: attempt, concurrency, "test"))
         return made[-1]
 
     yield build

@@ -13,6 +13,7 @@ from streamjobs.engine.records import Log, Record
 from streamjobs.engine.results import (
     DISCARDED,
     INTERRUPTED,
+    RELEASED,
     Failed,
     Rejected,
     Result,
@@ -22,6 +23,7 @@ from streamjobs.errors import (
     DeadLetter,
     Discard,
     EnqueueError,
+    InvalidArguments,
     InvalidRecord,
     RetryAfter,
     SchemaUnavailable,
@@ -46,6 +48,12 @@ class FakeDecoder:
         return self.definition, Envelope("id-1", "send", 1_000_000, None, {"x": 1})
 
 
+def out(call: Any) -> Any:
+    if call == {"n": "wrong"}:
+        raise InvalidArguments("send", ("n: 'wrong' is no int",))
+    return ("out", call)
+
+
 def attempt(function: Callable[..., Any], *raises: BaseException, **more: Any) -> Record:
     stopping = threading.Event()
     if more.pop("stopping", False):
@@ -53,7 +61,8 @@ def attempt(function: Callable[..., Any], *raises: BaseException, **more: Any) -
     message: Any = SimpleNamespace(value=lambda: b"bytes", key=lambda: b"key")
     record = Record(Log("t", 0, None, 0), 7, b"key", message, more.pop("delivery", None))
     decoder: Any = FakeDecoder(function, *raises)
-    Attempt(decoder, lambda call: ("out", call), stopping)(record)
+    may_begin = more.pop("may_begin", lambda _: True)
+    Attempt(decoder, out, stopping, may_begin)(record)
     return record
 
 
@@ -68,6 +77,14 @@ def test_a_handler_that_returns_has_succeeded() -> None:
     record = attempt(lambda x: None)
 
     assert (record.result, record.job) == (None, "send")
+
+
+def test_what_is_no_longer_ours_once_it_is_decoded_does_not_begin() -> None:
+    ran: list[int] = []
+
+    record = attempt(ran.append, may_begin=lambda _: False)
+
+    assert (record.result, ran) == (RELEASED, [])
 
 
 def test_the_context_tells_the_attempt() -> None:
@@ -129,6 +146,19 @@ def test_what_is_no_job_is_no_child() -> None:
 
     assert isinstance(result, Failed)
     assert "ctx.enqueue takes a job and its arguments, not builtin" in result.failure.message
+
+
+def test_what_is_wrong_with_a_child_is_told_where_it_is_enqueued() -> None:
+    caught: list[str] = []
+
+    def handler(ctx: Context, x: int) -> None:
+        job: Any = SimpleNamespace(call=lambda **args: args)
+        try:
+            ctx.enqueue(job, n="wrong")
+        except InvalidArguments as error:
+            caught.append(str(error))
+
+    assert (attempt(handler).result, caught) == (None, ["job 'send': n: 'wrong' is no int"])
 
 
 def test_a_failed_attempt_has_no_children() -> None:

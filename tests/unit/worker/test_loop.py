@@ -80,7 +80,7 @@ class Script:
             "mail",
             self.parts(SHORT, LONG),
             self.renew,
-            ThreadExecutor(lambda: self.attempt, 2, "test"),
+            ThreadExecutor(lambda _: self.attempt, 2, "test"),
             metrics=WorkerMetrics(CollectorRegistry()),
             drain_budget=self.budget,
             on_end=lambda: self.diary.append("ended"),
