@@ -69,6 +69,7 @@ class App:
         bootstrap_servers: see ``Settings``, as all that follow; the environment wins.
         namespace: see ``Settings``.
         group_protocol: see ``Settings``.
+        group_instance_id: see ``Settings``.
         delivery: see ``Settings``.
         schema_registry_url: see ``Settings``.
         kafka: librdkafka properties as Kafka spells them.
@@ -88,6 +89,7 @@ class App:
         bootstrap_servers: str | None = None,
         namespace: str | None = None,
         group_protocol: str | None = None,
+        group_instance_id: str | None = None,
         delivery: str | None = None,
         schema_registry_url: str | None = None,
         kafka: Mapping[str, str | int | float | bool] | None = None,
@@ -98,6 +100,7 @@ class App:
             "bootstrap_servers": bootstrap_servers,
             "namespace": namespace,
             "group_protocol": group_protocol,
+            "group_instance_id": group_instance_id,
             "delivery": delivery,
             "schema_registry_url": schema_registry_url,
             "kafka": kafka,

@@ -4,6 +4,7 @@
 ``STREAMJOBS_BOOTSTRAP_SERVERS``        ``host:port,…`` of the brokers; ``localhost:9092``
 ``STREAMJOBS_NAMESPACE``                prefix of topics and groups instead of the app's name
 ``STREAMJOBS_GROUP_PROTOCOL``           ``auto`` (default), ``consumer`` (KIP-848), ``classic``
+``STREAMJOBS_GROUP_INSTANCE_ID``        a name of this process for static membership
 ``STREAMJOBS_DELIVERY``                 ``transactional`` (default), ``idempotent``
 ``STREAMJOBS_SCHEMA_REGISTRY_URL``      a Confluent-compatible registry; default: none
 ``STREAMJOBS_APP``                      ``module:app`` for the command line
@@ -88,6 +89,7 @@ _OWNED = {
     "bootstrap.servers": "set STREAMJOBS_BOOTSTRAP_SERVERS",
     "metadata.broker.list": "set STREAMJOBS_BOOTSTRAP_SERVERS",
     "group.protocol": "set STREAMJOBS_GROUP_PROTOCOL",
+    "group.instance.id": "set STREAMJOBS_GROUP_INSTANCE_ID",
     "group.id": "the group of a queue is PREFIX.QUEUE",
     "delivery.report.only.error": "enqueue waits for every report",
     "transactional.id": "every producer makes its own",
@@ -103,6 +105,9 @@ class Settings(BaseModel):
         bootstrap_servers: ``host:port`` of brokers, separated by commas.
         namespace: prefix of topics and groups; None: the app's name.
         group_protocol: ``auto`` probes the broker.
+        group_instance_id: this process's own name in its groups: started again under it within
+            the session, it has its partitions back and nobody else's move (Kafka's static
+            membership). Two processes of one name cut each other off. None: a member by chance.
         delivery: ``idempotent`` is for brokers without transactions.
         schema_registry_url: None: schemas live in the compacted topic ``PREFIX.schemas``.
         app: ``module:app``, for the command line.
@@ -114,6 +119,7 @@ class Settings(BaseModel):
     bootstrap_servers: str = DEFAULT_BOOTSTRAP
     namespace: str | None = None
     group_protocol: Literal["auto", "consumer", "classic"] = "auto"
+    group_instance_id: str | None = None
     delivery: Literal["transactional", "idempotent"] = "transactional"
     schema_registry_url: str | None = None
     app: str | None = None
@@ -136,6 +142,13 @@ class Settings(BaseModel):
             return value if value is None else check_name("namespace", value)
         except DefinitionError as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("group_instance_id")
+    @classmethod
+    def _instance(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", value):
+            raise ValueError(f"{value!r} has to be 1 to 249 of letters, digits, '.', '_' and '-'")
+        return value
 
     @field_validator("schema_registry_url")
     @classmethod

@@ -60,7 +60,7 @@ class Engine:
         self._logs: dict[Partition, Log] = {}
         self._questions: list[int] = []
         self.breaker = None if breaker is None else BreakerState(breaker)
-        self._probing = False
+        self._probing = self._withheld = False
         self._out = Outbox([[] for _ in ladder.mains])
         self._parking = Parking(ladder, self._out)
         self._turns = Turns(ladder, self._out, self._parking)
@@ -120,11 +120,12 @@ class Engine:
         for topic, number in partitions:
             log = self._logs.pop((topic, number), None)
             if log is not None:
-                log.live = False
+                log.live = log.begins = False
                 self._shards[number].logs.pop(topic, None)
         for number in {number for _, number in partitions}:
             if number in self._shards:
                 self._give_up(self._shards[number])
+        self._withheld = False
         self._out.forget_dead()
 
     def received(self, messages: Sequence[Message], now: float) -> None:
@@ -220,6 +221,9 @@ class Engine:
             return self._take_probe()
         ranked = self._out.starts
         self._out.starts = [[] for _ in ranked]
+        if self._withheld:
+            self._out.starts = [[x for x in runs if not x[0].log.begins] for runs in ranked]
+            ranked = [[run for run in runs if run[0].log.begins] for runs in ranked]
         return ranked
 
     def take_starts(self) -> list[Run]:
@@ -228,7 +232,7 @@ class Engine:
 
     def _take_probe(self) -> list[list[Run]]:
         probe: list[list[Run]] = [[] for _ in self._out.starts]
-        if self._probing:
+        if self._probing and not self._withheld:
             for rank, runs in enumerate(self._out.starts):
                 if runs:
                     probe[rank].append(runs.pop(0))
@@ -267,6 +271,17 @@ class Engine:
     def aborted(self, cycle: Cycle) -> None:
         """The broker has nothing of the cycle: what still holds goes with the next one."""
         self._cycles.give_back(cycle)
+
+    def withhold(self, numbers: Collection[int]) -> None:
+        """Begin nothing more of these shards: they are being given back, until ``revoked``.
+
+        What runs of them ends and is committed; all others go on.
+        """
+        for shard in map(self._shards.get, numbers):
+            if shard is not None:
+                self._withheld = True
+                for log in shard.logs.values():
+                    log.begins = False
 
     def stand_still(self, numbers: Collection[int]) -> None:
         """Fetch and commit no more of these shards: what they have to write is refused.

@@ -35,6 +35,7 @@ class Log:
         load: its records that run, are ready, or wait behind one that runs; those held, or behind
             a parked one, apart.
         live: whether this assignment still holds; what belongs to a dead log is dropped.
+        begins: whether its jobs may begin: not while it is being given back, nor when it is dead.
         stale: whether what arrives has to be dropped until the consumer was told to seek.
         committed: what was committed last.
         note: what there was to commit when that was last asked; it holds until there is news.
@@ -53,6 +54,7 @@ class Log:
 
     __slots__ = (
         "at_end",
+        "begins",
         "committed",
         "crowded",
         "delay",
@@ -79,6 +81,7 @@ class Log:
         self.topic, self.partition = topic, partition
         self.delay, self.rung = delay, rung
         self.live, self.stale, self.paused, self.at_end = True, False, False, False
+        self.begins = True
         self.load = self.holding = 0
         self.watermark = Watermark()
         self.committed: Note | None = None

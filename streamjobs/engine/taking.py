@@ -119,7 +119,7 @@ class Taking:
         seeks = self._out.flow.seek
         seeks[:] = [seek for seek in seeks if seek[1] != shard.number]
         for topic, old in list(shard.logs.items()):
-            old.live = False
+            old.live = old.begins = False
             fresh = Log(topic, old.partition, old.delay, old.rung)
             fresh.stale, fresh.paused = True, old.paused
             self._out.resume(fresh)

@@ -95,9 +95,9 @@ class ProcessExecutor:
                     self._give_back(ready.popleft())
             self._changed.notify_all()
 
-    def go_on(self) -> None:
-        """Undo ``halt``."""
-        self.halted = False
+    def running(self) -> list[Record]:
+        """Return what is being attempted, or is about to be."""
+        return [record for slot in self._slots if (record := slot.record) is not None]
 
     def doubt(self) -> None:
         """Do nothing: all that comes here is suspect."""

@@ -8,7 +8,7 @@ What the two say to each other, in frames (``carry`` has those of records and re
     parent <-> child  schema              a writer schema, asked and answered
     child -> parent   decoded             the job's name
     child -> parent   result
-    parent -> child   stop | go-on        the worker drains, or does no longer
+    parent -> child   stop | go-on        the job's partition is given back; the next one's is not
     parent -> child   end                 no more jobs
 """
 
@@ -87,6 +87,9 @@ class Slot(threading.Thread):
         recipe: of the child.
         idle: seconds after which a child without work is ended.
         name: the thread's.
+
+    Attributes:
+        record: what is being attempted, or is about to be.
     """
 
     def __init__(self, pool: Pool, recipe: ChildRecipe, idle: float, name: str) -> None:
@@ -95,6 +98,7 @@ class Slot(threading.Thread):
         self._child: Child | None = None
         self._inbox: deque[Frame] = deque()
         self._told_halted = False
+        self.record: Record | None = None
 
     def run(self) -> None:
         """Run what is ready until the pool is stopped."""
@@ -103,12 +107,14 @@ class Slot(threading.Thread):
             run = pool.next(None if self._child is None else self._idle)
             if run is not None:
                 self._execute(run)
+                self.record = None
             else:
                 self._let_go()
         self._let_go()
 
     def _execute(self, run: Run) -> None:
         for index, record in enumerate(run):
+            self.record = record  # before it is asked whether it may begin, as in ``threads``
             if self._unwanted(record, begun=False):
                 self._pool.release(run[index:])
                 return
@@ -181,8 +187,9 @@ class Slot(threading.Thread):
         while not self._inbox:
             if self._unwanted(record, begun=begun):
                 return None
-            if self._pool.halted is not self._told_halted:
-                self._told_halted = not self._told_halted
+            halted = self._pool.halted or not record.log.begins
+            if halted is not self._told_halted:
+                self._told_halted = halted
                 child.send(pack("stop" if self._told_halted else "go-on"))
             self._inbox.extend(child.exchange(TICK))
         return self._inbox.popleft()
@@ -191,7 +198,7 @@ class Slot(threading.Thread):
         pool = self._pool
         if pool.stopping or not record.log.live:
             return True
-        return not begun and (pool.halted or monotonic() > pool.lease)
+        return not begun and (pool.halted or not record.log.begins or monotonic() > pool.lease)
 
     def _answer(self, frame: Frame) -> bytes:
         (prefix,) = frame.parts

@@ -42,8 +42,8 @@ class Executor(Protocol):
     def give_back(self) -> None:
         """Give back what was not begun."""
 
-    def go_on(self) -> None:
-        """Undo ``halt``."""
+    def running(self) -> list[Record]:
+        """Return what is being attempted, or is about to be."""
 
     def doubt(self) -> None:
         """Suspect what an owner that vanished may have been running."""
@@ -151,10 +151,9 @@ class SplitExecutor:
         self._threads.give_back()
         self._processes.give_back()
 
-    def go_on(self) -> None:
-        """Undo ``halt``."""
-        self._threads.go_on()
-        self._processes.go_on()
+    def running(self) -> list[Record]:
+        """Return what is being attempted by either."""
+        return self._threads.running() + self._processes.running()
 
     def stop(self) -> None:
         """Run nothing more: threads end after their job, children at once."""

@@ -61,8 +61,9 @@ class ThreadExecutor:
         self.lease = math.inf
         self._wake_next = 1
         self._since, self._collected = monotonic(), 0
+        self._current: list[Record | None] = [None] * concurrency
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{n}", daemon=True)
+            threading.Thread(target=self._work, args=(n,), name=f"{name}-{n}", daemon=True)
             for n in range(concurrency)
         ]
         for thread in self._threads:
@@ -117,9 +118,9 @@ class ThreadExecutor:
         while (run := self._next()) is not None:
             self._release(run)
 
-    def go_on(self) -> None:
-        """Undo ``halt``."""
-        self._halted = False
+    def running(self) -> list[Record]:
+        """Return what is being attempted, or is about to be."""
+        return [record for record in self._current if record is not None]
 
     def doubt(self) -> None:
         """Do nothing: there is nowhere else to run a suspect."""
@@ -132,7 +133,7 @@ class ThreadExecutor:
 
     def may_begin(self, record: Record) -> bool:
         """Whether a record is still this worker's to begin; called by the threads."""
-        return not self._halted and record.log.live and monotonic() <= self.lease
+        return not self._halted and record.log.begins and monotonic() <= self.lease
 
     def join(self, timeout: float) -> bool:
         """Wait until all threads have ended; False when some still run after ``timeout``."""
@@ -149,7 +150,7 @@ class ThreadExecutor:
                 return
             lock.release()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         mine = threading.Lock()
         mine.acquire()
         attempt = self._make_attempt(self.may_begin)
@@ -158,7 +159,8 @@ class ThreadExecutor:
             if run is None:
                 self._sleep(mine)
             else:
-                self._run(run, attempt)
+                self._run(run, attempt, number)
+                self._current[number] = None
 
     def _next(self) -> Run | None:
         for ready in self._ready:
@@ -180,8 +182,11 @@ class ThreadExecutor:
                 return
         mine.acquire()
 
-    def _run(self, run: Run, attempt: Callable[[Record], None]) -> None:
+    def _run(self, run: Run, attempt: Callable[[Record], None], number: int) -> None:
         for index, record in enumerate(run):
+            # Before it is asked whether it may begin: whoever forbids it and then looks for what
+            # runs sees it here, or it is seen here that it may not.
+            self._current[number] = record
             if not self.may_begin(record):
                 self._release(run[index:])
                 return

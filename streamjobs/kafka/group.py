@@ -29,10 +29,31 @@ Partition = tuple[str, int]
 BATCH = 999
 # Seconds the loop may wait for an answer about a shard; other shards wait with it.
 STABLE_TIMEOUT = 0.5
+# What is said of a name that another member has. A fatal error comes under a code of its own, and
+# what it is about only as text (librdkafka 2.16 has no call for it in Python).
+_FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
+_UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
 class NotAMember(StreamjobsError):
     """The consumer is in no group just now: nothing may be committed in its name."""
+
+
+class InstanceIdTaken(StreamjobsError):
+    """Another member of the group has this process's instance id.
+
+    Attributes:
+        for_now: it had it before us: it may have died, and is forgotten after its session.
+    """
+
+    def __init__(self, group: str, name: str | None, *, for_now: bool) -> None:
+        self.for_now = for_now
+        what = "another member still has" if for_now else "another worker has taken over"
+        super().__init__(
+            f"group {group}: {what} the instance id {name!r}: every worker process needs its own "
+            "STREAMJOBS_GROUP_INSTANCE_ID (on Kubernetes: a StatefulSet, and the pod's name); that "
+            "of a worker that was killed is free when its session has ended"
+        )
 
 
 class CommitRefused(StreamjobsError):
@@ -79,8 +100,10 @@ class GroupConsumer:
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned = on_assigned
         self._assigned: list[Partition] = []
+        name = settings.group_instance_id
+        static = {} if name is None else {"group_instance_id": name}
         config = consumer_config(
-            settings, group, group_protocol=protocol, on_commit=self._on_commit
+            settings, group, group_protocol=protocol, on_commit=self._on_commit, **static
         )
         self._consumer = Consumer(config)
         # Reads high watermarks; a member of nothing.
@@ -99,7 +122,8 @@ class GroupConsumer:
         is 54 ms, against 1.5 ms this way.
 
         Raises:
-            StreamjobsError: an error that polling again does not mend.
+            InstanceIdTaken: another process has our name in the group.
+            StreamjobsError: another error that polling again does not mend.
         """
         first = self._consumer.poll(timeout)
         batch: list[Message] = []
@@ -216,7 +240,10 @@ class GroupConsumer:
             polled.ends.append(
                 (message.topic() or "", message.partition() or 0, message.offset() or 0)
             )
-        elif error.fatal():
+        elif error.code() == KafkaError._FATAL or error.fatal():
+            if _FENCED in error.str() or _UNRELEASED in error.str():
+                name, for_now = self._settings.group_instance_id, _UNRELEASED in error.str()
+                raise InstanceIdTaken(self.group, name, for_now=for_now)
             raise translate(error, f"consuming in group {self.group}", self._settings)
         else:
             where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"

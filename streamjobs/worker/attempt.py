@@ -129,7 +129,7 @@ class Attempt:
                 return self._decode(record.message.value())
             except SchemaUnavailable:
                 # The record may be perfectly good: ask again until its schema can be had.
-                if self._stopping.wait(SCHEMA_PATIENCE) or not record.log.live:
+                if self._stopping.wait(SCHEMA_PATIENCE) or not self._may_begin(record):
                     record.result = INTERRUPTED
                     return None
             except BaseException as error:  # noqa: BLE001 - whatever the bytes do, it is a result

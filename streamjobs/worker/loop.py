@@ -26,7 +26,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.group import GroupConsumer, InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
@@ -46,10 +46,14 @@ QUESTION_RETRY = 0.1
 # Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
 # by default (6 s). A process that stood still for longer may have lost its partitions unknowingly.
 LEASE = 5.0
+# Seconds before the next try to join while another member has our name.
+JOIN_RETRY = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
 FULL_WAIT, FULL_BATCH, FULL_POLL = 0.005, 256, 0.25
+# Seconds between looks at what still runs of shards that are given back.
+GIVING_BACK = 0.01
 
 
 class State(Enum):
@@ -112,7 +116,6 @@ class QueueLoop(threading.Thread):
         self.error: BaseException | None = None
         self.tally = Tally()
         self.last_turn = monotonic()
-        self._out = 0
         self._questions: list[int] = []
         self._next_question = 0.0
         self._member = True
@@ -147,7 +150,8 @@ class QueueLoop(threading.Thread):
                 while not self._stop_asked.is_set():
                     self._turn()
                 self.state = State.DRAINING
-                self._drain("stopping", self.engine.owned)
+                self._executor.halt()
+                self._give_back("stopping", self.engine.owned)
             finally:
                 self._leave()
         except BaseException as error:  # noqa: BLE001 - told by the runner, which then ends
@@ -180,6 +184,13 @@ class QueueLoop(threading.Thread):
         self._parts, self.engine, self._questions = parts, parts.engine, []
         self._join()
 
+    def _join_later(self, why: Exception) -> None:
+        """Try to join until our name in the group is free; after a crash that takes a session."""
+        logger.warning("queue %s: not joined yet, tries again: %s", self.queue, why)
+        self._leave()
+        self._stop_asked.wait(JOIN_RETRY)
+        self._join()
+
     def _turn(self) -> None:
         now = monotonic()
         self._member = self._member and now - self.last_turn <= LEASE
@@ -206,7 +217,6 @@ class QueueLoop(threading.Thread):
         if not records:
             return
         hit("loop.collected")
-        self._out -= len(records)
         self.engine.finished(records, wall())
         counts = self.engine.counts
         if counts:
@@ -265,12 +275,11 @@ class QueueLoop(threading.Thread):
     def _begin(self) -> None:
         for rank, runs in enumerate(self.engine.take_ranked()):
             if runs:
-                self._out += sum(map(len, runs))
                 self._executor.submit(runs, rank)
         self._executor.nudge()
 
-    def _commit(self, now: float) -> None:
-        done = self._cycle.run()
+    def _commit(self, now: float, *, wait: bool = False) -> None:
+        done = self._cycle.run(wait=wait)
         self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
         self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
         engine = self.engine
@@ -291,7 +300,13 @@ class QueueLoop(threading.Thread):
         return timeout if due is None else min(timeout, max(0.0, due - wall()))
 
     def _poll(self, timeout: float) -> None:
-        polled = self._consumer.poll(timeout)
+        try:
+            polled = self._consumer.poll(timeout)
+        except InstanceIdTaken as taken:
+            if not taken.for_now or self.state is not State.JOINING:
+                raise
+            self._join_later(taken)
+            return
         if polled.messages:
             if self.tally.first is None:
                 self.tally.first = monotonic()
@@ -313,61 +328,71 @@ class QueueLoop(threading.Thread):
 
     def assigned(self, partitions: list[Partition]) -> None:
         """The group gives us these too."""
-        logger.info("queue %s: assigned %s", self.queue, _short(partitions))
+        self._telling.partitions(logging.INFO, "assigned", partitions)
         self.engine.assigned(partitions)
         hit("loop.assigned")
         if self.state is State.JOINING:
             self.state = State.RUNNING
 
     def revoked(self, partitions: list[Partition]) -> None:
-        """The group takes these back: let running jobs end, commit, forget the rest.
+        """The group takes these back: let their running jobs end, commit, forget the rest.
 
-        All of it happens here, since they are somebody else's when this returns.
+        All of it happens here, since they are somebody else's when this returns. Shards that are
+        kept go on meanwhile with what is in hand; the client hands nothing over in here.
         """
-        logger.info("queue %s: revoked %s", self.queue, _short(partitions))
+        self._telling.partitions(logging.INFO, "revoked", partitions)
         hit("loop.revoked")
         if self.state is State.RUNNING:
-            self._drain("partitions are taken back", partitions)
+            self._give_back("partitions are taken back", partitions)
         hit("loop.drained")
         self.engine.revoked(partitions)
-        self._executor.go_on()
 
     def lost(self, partitions: list[Partition]) -> None:
         """These are somebody else's already: nothing of them may be committed."""
-        logger.warning("queue %s: lost %s", self.queue, _short(partitions))
+        self._telling.partitions(logging.WARNING, "lost", partitions)
         hit("loop.lost")
         self.engine.revoked(partitions)
 
-    def _drain(self, why: str, clean: Collection[Partition]) -> None:
-        """Begin nothing, let running jobs end within the budget, commit what has ended.
+    def _give_back(self, why: str, partitions: Collection[Partition]) -> None:
+        """Begin nothing of these, let their running jobs end within the budget, commit all.
 
         Args:
             why: for the log.
-            clean: partitions that are given back with this: nothing of them will run on.
+            partitions: whole shards; nothing of them runs on after this.
         """
+        numbers = {number for _, number in partitions}
+        self.engine.withhold(numbers)
+        self._executor.give_back()
+        self._collect()
         in_hand = counted(self.engine.load, "job")
         logger.info("queue %s: %s; %s in hand", self.queue, why, in_hand)
-        self._executor.halt()
-        deadline = monotonic() + self._drain_budget
+        now = monotonic()
+        deadline = now + self._drain_budget
+        while (running := self._running_of(numbers)) and now < deadline:
+            self._keep_going(min(GIVING_BACK, deadline - now))
+            now = monotonic()
         self._collect()
-        while self._out > 0 and (left := deadline - monotonic()) > 0:
-            self._executor.wait(min(left, 0.1))
-            self._collect()
-            self.last_turn = monotonic()
         self._tell_failures()
-        if self._out > 0:
-            logger.warning(
-                "queue %s: %s, and after %g s %s not done; what is not done runs again elsewhere",
-                self.queue,
-                why,
-                self._drain_budget,
-                counted(self._out, "job is", "jobs are"),
-            )
-        self._cycle.run(wait=True, clean=clean)
+        if running:
+            self._telling.not_done(why, self._drain_budget, running)
+        self._cycle.run(wait=True, clean=partitions)
 
+    def _running_of(self, numbers: Collection[int]) -> int:
+        """How many jobs of these shards run; what has ended can be collected after this."""
+        running = self._executor.running()
+        if self.state is State.DRAINING:
+            return len(running)  # those of lost partitions too: this process ends
+        return sum(record.log.live and record.log.partition in numbers for record in running)
 
-def _short(partitions: list[Partition]) -> str:
-    topics: dict[str, list[int]] = {}
-    for topic, number in sorted(partitions):
-        topics.setdefault(topic, []).append(number)
-    return ", ".join(f"{topic}{numbers}" for topic, numbers in topics.items()) or "nothing"
+    def _keep_going(self, seconds: float) -> None:
+        """A turn without the consumer, for the shards that are kept."""
+        self._executor.wait(seconds, FULL_BATCH)
+        now = self.last_turn = monotonic()
+        self._collect()
+        self.engine.tick(wall())
+        if self._member:
+            self._executor.lease = now + LEASE
+            self._begin()
+        if now >= self._next_commit or (self.engine.moves_wait and now >= self._next_moves):
+            # Waited for: the answer to one that is not comes in a later poll.
+            self._commit(now, wait=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
+from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import Crashed, Failed
 from streamjobs.headers import Failure
@@ -52,6 +53,20 @@ class Telling:
             "no failure" if sample.failure is None else _error(sample.failure),
         )
 
+    def partitions(self, level: int, what: str, partitions: list[Partition]) -> None:
+        """Tell that partitions are assigned, revoked or lost."""
+        logger.log(level, "queue %s: %s %s", self._queue, what, _short(partitions))
+
+    def not_done(self, why: str, budget: float, jobs: int) -> None:
+        """Tell that jobs have not ended within the seconds that they had."""
+        logger.warning(
+            "queue %s: %s, and after %g s %s not done; what is not done runs again elsewhere",
+            self._queue,
+            why,
+            budget,
+            counted(jobs, "job is", "jobs are"),
+        )
+
     def breaker_opened(self, breaker: BreakerState, records: Sequence[Record]) -> None:
         """Tell that the queue pauses itself; ``records`` are those that came back last."""
         self._opened_at = monotonic()
@@ -85,3 +100,10 @@ def _name(record: Record) -> str:
 
 def _error(failure: Failure) -> str:
     return f"{failure.type}: {failure.message[:200]!r}"
+
+
+def _short(partitions: list[Partition]) -> str:
+    topics: dict[str, list[int]] = {}
+    for topic, number in sorted(partitions):
+        topics.setdefault(topic, []).append(number)
+    return ", ".join(f"{topic}{numbers}" for topic, numbers in topics.items()) or "nothing"

@@ -527,7 +527,7 @@ class TestLife:
         assert [r.result for r in collect(own, 1)] == [INTERRUPTED]
         assert run_one(own, stand.record("nothing")).result is None
 
-    def test_while_its_schema_cannot_be_had_a_job_waits_and_a_drain_ends_that(
+    def test_while_its_schema_cannot_be_had_a_job_waits_until_its_partition_goes(
         self, stand: Stand, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked = threading.Event()
@@ -542,11 +542,10 @@ class TestLife:
         own.submit([[record]])
         assert asked.wait(30)
 
-        own.halt()
+        record.log.begins = False  # its partition is given back
 
         collect(own, 1)
         assert record.result == INTERRUPTED
-        own.go_on()
         monkeypatch.undo()
         assert run_one(own, stand.record("nothing")).result is None
 

@@ -194,3 +194,11 @@ def test_settings_cannot_be_changed_and_travel_to_child_processes() -> None:
     with pytest.raises(ValueError, match="frozen"):
         settings.delivery = "idempotent"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301
+
+
+def test_a_name_for_static_membership_is_one_that_kafka_takes() -> None:
+    assert load_settings({"STREAMJOBS_GROUP_INSTANCE_ID": "mail-0"}).group_instance_id == "mail-0"
+    with pytest.raises(SettingsError, match="STREAMJOBS_GROUP_INSTANCE_ID: 'mail/0' has to be"):
+        load_settings({"STREAMJOBS_GROUP_INSTANCE_ID": "mail/0"})
+    with pytest.raises(SettingsError, match="set STREAMJOBS_GROUP_INSTANCE_ID"):
+        load_settings({}, kafka={"group.instance.id": "mail-0"})

@@ -44,8 +44,9 @@ class Stub:
     def halt(self) -> None:
         self.asked.append("halt")
 
-    def go_on(self) -> None:
-        self.asked.append("go_on")
+    def running(self) -> list[Record]:
+        self.asked.append("running")
+        return [record for _, runs in self.given for run in runs for record in run]
 
     def doubt(self) -> None:
         self.asked.append("doubt")
@@ -147,17 +148,18 @@ def test_once_enough_of_the_suspects_has_run_the_rest_is_cleared(
     assert processes.given[-1] == (0, [another])
 
 
-def test_both_halt_go_on_and_stop(stubs: tuple[Stub, Stub]) -> None:
+def test_both_halt_and_stop(stubs: tuple[Stub, Stub]) -> None:
     threads, processes = stubs
     split = SplitExecutor(threads, processes)
 
     split.halt()
     split.give_back()
     split.lease = 7.0
-    split.go_on()
     split.stop()
 
-    assert threads.asked == processes.asked == ["halt", "give_back", "go_on", "stop"]
+    assert threads.asked == processes.asked == ["halt", "give_back", "stop"]
+    split.submit([fine := a_run("other"), crashed := a_run("crashed")])
+    assert split.running() == [*fine, *crashed]
     assert split.lease == threads.lease == processes.lease == 7.0
     assert split.join(1.0)
     threads.ends = False

@@ -127,11 +127,37 @@ def test_halting_gives_back_what_was_not_begun(make: Make) -> None:
     assert [(r.offset, r.result) for r in rest] == [(1, None), (2, RELEASED)]
 
 
+def test_of_what_may_not_begin_only_what_runs_goes_on(make: Make) -> None:
+    go, begun = threading.Event(), threading.Event()
+
+    def attempt(record: Record) -> None:
+        begun.set()
+        go.wait(10)
+
+    executor = make(attempt, 1)
+    leaving, kept = Log("t", 0, None, 0), Log("t", 1, None, 0)
+    run, other = run_of(1, 2, log=leaving), run_of(3, log=kept)
+    executor.submit([run, other])
+    assert begun.wait(10)
+
+    leaving.begins = False
+
+    assert executor.running() == [run[0]]
+    go.set()
+    collect(executor, 3)
+    assert [r.result for r in (*run, *other)] == [None, RELEASED, None]
+    for _ in range(1000):
+        if not executor.running():
+            break
+        executor.wait(0.01)
+    assert executor.running() == []
+
+
 def test_records_of_a_dead_log_are_not_run(make: Make) -> None:
     seen: list[int] = []
     executor = make(lambda record: seen.append(record.offset))
     log = Log("t", 0, None, 0)
-    log.live = False
+    log.live = log.begins = False
 
     executor.submit([run_of(1, log=log)])
 

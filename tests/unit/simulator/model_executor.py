@@ -42,10 +42,10 @@ class Executor:
         self._count = 0
         self.halted = False
 
-    @property
-    def out(self) -> int:
-        """Attempts that run."""
-        return len(self._running)
+    def runs_of(self, numbers: set[int]) -> bool:
+        """Whether anything of these shards runs."""
+        logs = (run[index].log for _, _, run, index, _ in self._running)
+        return any(log.live and log.partition in numbers for log in logs)
 
     @property
     def next_end(self) -> float | None:
@@ -65,7 +65,7 @@ class Executor:
             self._finished.append(record)
             index += 1
             if index < len(run):
-                if goes_on and not self.halted and run[index].log.live:
+                if goes_on and not self.halted and run[index].log.begins:
                     self._start(run, index, at)
                     continue
                 self._release(run[index:])
@@ -86,9 +86,6 @@ class Executor:
             while ready:
                 self._release(ready.popleft())
 
-    def go_on(self) -> None:
-        self.halted = False
-
     def delay(self, seconds: float) -> None:
         """The process stood still for so long."""
         self._running = [(at + seconds, *rest) for at, *rest in self._running]
@@ -99,7 +96,7 @@ class Executor:
         for ready in self._ready.values():
             while ready and self._idle:
                 run = ready.popleft()
-                if self.halted or not run[0].log.live:
+                if self.halted or not run[0].log.begins:
                     self._release(run)
                 else:
                     self._idle -= 1

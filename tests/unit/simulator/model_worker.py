@@ -77,7 +77,8 @@ class Worker(Committing):
         return seconds
 
     def finish(self, record: Any, take: int) -> bool:
-        drawn = self.world.draw_result(record.message, halted=self.executor.halted)
+        halted = self.executor.halted or not record.log.begins
+        drawn = self.world.draw_result(record.message, halted=halted)
         record.result, kind, more = drawn
         record.job = "job"
         self.judge.finished(self, record.message, take, kind, more)
@@ -105,7 +106,9 @@ class Worker(Committing):
             if not engine.full or self.rng.random() < 0.3:
                 yield from self._poll()
             yield self._pause()
-        yield from self._drain()
+        self.executor.advance(self.world.now)
+        self.executor.halt()
+        yield from self._drain({log.number for log in self.consumer.fetches})
         yield from self._flush_wire()
         if self.member is not None:
             self._forget(list(self.consumer.fetches))
@@ -281,10 +284,9 @@ class Worker(Committing):
         if self.world.trace is not None:
             self.world.note(self, f"revoking {_names(logs)}")
         if self.setup.drains:
-            yield from self._drain()
+            yield from self._drain({log.number for log in logs})
         self.executor.advance(self.world.now)
         self._forget(logs)
-        self.executor.go_on()
         yield from self._flush_wire()
         self.world.group.given_back(self.member, logs)
 
@@ -306,15 +308,24 @@ class Worker(Committing):
         for number in {log.number for log in logs}:
             self.takes[number] = self.world.next_take()
 
-    def _drain(self) -> Steps:
-        """Begin nothing, let running jobs end within the budget, commit what has ended."""
+    def _drain(self, numbers: set[int]) -> Steps:
+        """Begin nothing of these shards, let their jobs end within the budget, commit it all.
+
+        The other shards go on with what is in hand.
+        """
         executor, world = self.executor, self.world
         executor.advance(world.now)
-        executor.halt()
+        self.engine.withhold(numbers)
+        executor.give_back()
         deadline = world.now + self.setup.drain_budget
         self._collect()
-        while executor.out and world.now < deadline:
-            yield min(max(0.001, executor.next_end - world.now), deadline - world.now)
+        while executor.runs_of(numbers) and world.now < deadline:
+            self._tell_time()
+            self.engine.tick(self.told)
+            self._hand_over()
+            if world.now >= self._next_commit:
+                yield from self._commit(wait=True)
+            yield min(max(0.001, executor.next_end - world.now), max(0.001, deadline - world.now))
             self._collect()
         if self.trap is not None:
             yield from world.step(self, "drained")

@@ -67,6 +67,7 @@ class Script:
     there: list[set[str] | None] = field(default_factory=list)
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
+    ran: list[tuple[int, int]] = field(default_factory=list)
     under_way: bool = False
     stands: dict[str, Stand] = field(default_factory=dict)
     claims: list[dict[Partition, tuple[int, str]]] = field(default_factory=list)
@@ -87,7 +88,10 @@ class Script:
         )
 
     def attempt(self, record: Record) -> None:
+        self.ran.append((record.log.partition, record.offset))
         self.running.set()
+        if record.key == b"opens":
+            self.go.set()
         if (record.key or b"").startswith(b"slow"):
             self.go.wait(10)
         record.job = "send"
@@ -354,6 +358,44 @@ def test_partitions_are_given_back_only_after_their_jobs_ended_and_are_committed
     moved = [offset for entry in script.diary if entry[0] == "cycle" for offset in entry[2]]
     assert moved == [1]
     assert script.engine.owned == set()
+
+
+def test_shards_that_are_kept_go_on_while_another_is_given_back(
+    make: Callable[..., Script],
+) -> None:
+    # Given a job that runs in a partition, and more in hand, of that one and of another
+    script = make()
+    kept = [(topic, 1) for topic, _ in SHARD]
+
+    def taken_back(loop: QueueLoop) -> None:
+        keys = {0: b"never", 1: b"fast"}
+        for number, key in keys.items():
+            messages = [FakeMessage(MAIN, n, key, number) for n in range(1, 5)]
+            script.engine.received(messages, 0.0)
+        script.engine.received([FakeMessage(MAIN, 5, b"opens", 1)], 0.0)
+        # When the first partition is taken back
+        loop.revoked(SHARD)
+        script.diary.append("given back")
+
+    script.steps = [
+        assigned,
+        lambda loop: loop.assigned(kept),
+        script.until(lambda: len(script.claims) == 2),
+        script.brings(0, key=b"slow"),
+        script.until(script.running.is_set),
+        taken_back,
+        script.until(lambda: len(script.ran) == 6),
+    ]
+
+    script.loop.run()
+
+    # Then the jobs of the other run to their end meanwhile, the running one waits for one of them,
+    # and no other one of its own begins
+    assert script.ran[0] == (0, 0)
+    assert sorted(script.ran[1:]) == [(1, n) for n in range(1, 6)]
+    assert script.loop.error is None
+    before = script.diary[: script.diary.index("given back")]
+    assert ("cycle", 1, [], True, True) in before
 
 
 def test_after_a_rebalance_jobs_are_begun_again(make: Callable[..., Script]) -> None:

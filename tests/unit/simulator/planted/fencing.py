@@ -88,6 +88,13 @@ FENCING = (
         fencing=True,
     ),
     Patch(
+        "jobs of a shard that is being given back begin",
+        ENGINE,
+        "log.begins = False",
+        "pass",
+        fencing=True,
+    ),
+    Patch(
         "a parked job that is not in memory is forgotten",
         INTAKE,
         "lanes[key] = (place, due, waiting)",

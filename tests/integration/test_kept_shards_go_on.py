@@ -1,0 +1,49 @@
+"""While a shard is given back, those that are kept go on."""
+
+from __future__ import annotations
+
+from integration.scene import MakeScene, eventually
+
+SOURCE = """
+app.queue("mail", partitions=2)
+
+@app.job(queue="mail", key="customer")
+def send(ctx: Context, customer: str, slow: bool = False) -> None:
+    note("slow" if slow else "start", ctx.job_id)
+    if slow:
+        wait_for("go")
+    time.sleep(0.02)
+    note("end", ctx.job_id)
+"""
+SHORT, SLOW = 1_600, 12
+
+
+def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
+    make_scene: MakeScene,
+) -> None:
+    # Given a worker with two shards, each with long jobs that run, and many short ones behind them
+    # (under KIP-848: the older protocol takes all partitions back, whoever keeps them)
+    scene = make_scene(SOURCE, group_protocol="consumer")
+    send = scene.job("send")
+    scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
+    scene.app.enqueue_many(send.call(customer=f"c{n}") for n in range(SHORT))
+    first = scene.worker("--concurrency", str(SLOW + 2))
+    eventually(lambda: len(scene.noted("slow")) == SLOW, "the long ones run")
+
+    # When another worker joins, and a shard, with a long job, has to be given up to it
+    second = scene.worker()
+    eventually(lambda: "taken back" in first.errors, "a shard is given back")
+
+    # Then short jobs begin, though the long ones run on
+    before = len(scene.noted("start"))
+    assert before < SHORT - 200
+    eventually(
+        lambda: len(scene.noted("start")) > before + 100, "the kept shard goes on", within=10
+    )
+    assert ": assigned" not in second.errors
+
+    # And when they end, the shard is given up, and nothing runs twice
+    scene.signal("go")
+    eventually(lambda: len(scene.noted("end")) == SHORT + SLOW, "all have ended")
+    assert set(scene.noted("end").values()) == {1}
+    assert first.stop() == second.stop() == 0
