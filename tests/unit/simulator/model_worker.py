@@ -325,7 +325,9 @@ class Worker(Committing):
             self._hand_over()
             if world.now >= self._next_commit:
                 yield from self._commit(wait=True)
-            yield min(max(0.001, executor.next_end - world.now), max(0.001, deadline - world.now))
+            # All may have ended while the commit was under way.
+            end = world.now if executor.next_end is None else executor.next_end
+            yield min(max(0.001, end - world.now), max(0.001, deadline - world.now))
             self._collect()
         if self.trap is not None:
             yield from world.step(self, "drained")

@@ -53,7 +53,7 @@ FENCING = (
     Patch(
         "what belongs to an assignment that is over still runs",
         TAKING,
-        "old.live = False",
+        "old.live = old.begins = False",
         "pass",
         fencing=True,
     ),
@@ -133,8 +133,8 @@ FENCING = (
     Patch(
         "partitions are given back while a commit is under way",
         SHELL,
-        "self.executor.go_on()\nyield from self._flush_wire()",
-        "self.executor.go_on()",
+        "self._forget(logs)\nyield from self._flush_wire()",
+        "self._forget(logs)",
         fencing=True,
         seed=176,
     ),

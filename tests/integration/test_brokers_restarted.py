@@ -1,0 +1,101 @@
+"""Nodes of a cluster are restarted one by one, then one is killed: jobs go in and run, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
+
+from confluent_kafka.admin import AdminClient
+from integration.scene import Scene, eventually, scene_of
+
+from streamjobs.kafka.brokers import Broker, Node
+from streamjobs.testing import GroupProtocol
+
+SOURCE = """
+app.queue("mail", partitions=3, retry=Retry(delays=("200ms",)))
+
+@app.job(queue="mail", key="customer")
+def send(ctx: Context, customer: str, number: int) -> None:
+    note("start", ctx.job_id, ctx.attempt, customer, number)
+    if number % 10 == 3 and ctx.attempt == 1:
+        raise ValueError("not yet")
+    note("end", ctx.job_id)
+"""
+KEYS = 20
+# Seconds that a job may take to be acknowledged: a leader that died is replaced after some seconds.
+PATIENCE = 60.0
+
+
+class Stream:
+    """Enqueues one job after the other until it is stopped; each is waited for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.sent: list[str] = []
+        self.error: BaseException | None = None
+        self._send, self._stopped = scene.job("send"), Event()
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            for n in count():
+                if self._stopped.wait(0.005):
+                    return
+                job = self._send.enqueue(f"c{n % KEYS}", n // KEYS)
+                self.sent.append(job.id)
+        except BaseException as error:  # told by ``stop``, in the test's thread
+            self.error = error
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(PATIENCE)
+        assert self.error is None
+        assert not self._thread.is_alive()
+
+
+def leader(cluster: Broker, topic: str) -> Node:
+    """The node that leads the topic's first partition."""
+    found = AdminClient({"bootstrap.servers": cluster.bootstrap}).list_topics(topic, timeout=10)
+    at = found.brokers[found.topics[topic].partitions[0].leader]
+    return next(n for n in cluster.nodes if n.address == f"{at.host}:{at.port}")
+
+
+def test_a_rolling_restart_and_a_killed_leader_lose_and_reorder_nothing(
+    kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
+) -> None:
+    # Given a worker, and jobs that come all the time
+    where = kafka_cluster.bootstrap
+    with scene_of(
+        SOURCE, folder=tmp_path, name=app_name, bootstrap=where, group_protocol=group_protocol
+    ) as scene:
+        worker = scene.worker()
+        stream = Stream(scene)
+        goes_on(scene, lambda: None)
+
+        # When each node is restarted in turn, and when a leader is killed and comes back
+        for node in kafka_cluster.nodes:
+            goes_on(scene, node.stop)
+            goes_on(scene, node.start)
+        killed = leader(kafka_cluster, f"{scene.name}.mail")
+        goes_on(scene, killed.kill)
+        goes_on(scene, killed.start)
+        stream.stop()
+
+        # Then every job that was acknowledged has run, each key's in their order
+        eventually(
+            lambda: not set(stream.sent) - set(scene.noted("end")), "all have run", within=60
+        )
+        seen: dict[str, int] = {}
+        for _, _, _, customer, number in (w for w in scene.journal if w[0] == "start"):
+            assert int(number) <= seen.get(customer, -1) + 1, "a job was passed over"
+            seen[customer] = max(seen.get(customer, -1), int(number))
+        assert worker.stop(60) == 0, worker.errors
+
+
+def goes_on(scene: Scene, act: Callable[[], None]) -> None:
+    """Do it, then see that jobs run."""
+    act()
+    before = len(scene.noted("end"))
+    eventually(lambda: len(scene.noted("end")) > before + 20, "jobs run", within=PATIENCE)

@@ -1,0 +1,50 @@
+"""Workers of both group protocols in one group, as during a change from one to the other."""
+
+from __future__ import annotations
+
+import pytest
+from integration.scene import MakeScene, eventually
+
+SOURCE = """
+app.queue("mail", partitions=4, retry=Retry(delays=("100ms",)))
+
+@app.job(queue="mail", key="customer")
+def send(ctx: Context, customer: str, number: int) -> None:
+    note("start", ctx.job_id, ctx.attempt, customer, number)
+    time.sleep(0.005)
+    if number == 3 and ctx.attempt == 1:
+        raise ValueError("not yet")
+    note("end", ctx.job_id)
+"""
+JOBS, KEYS = 1_000, 50
+
+
+@pytest.mark.parametrize("protocols", [("classic", "consumer"), ("consumer", "classic")])
+def test_a_change_of_protocol_loses_and_repeats_nothing(
+    make_scene: MakeScene, protocols: tuple[str, str]
+) -> None:
+    # Given a worker that speaks one protocol
+    scene = make_scene(SOURCE)
+    send = scene.job("send")
+    old, new = protocols
+    first = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=old)
+    eventually(lambda: ": assigned" in first.errors, "the first is there")
+    scene.app.enqueue_many(
+        send.call(customer=f"c{n % KEYS}", number=n // KEYS) for n in range(JOBS)
+    )
+    eventually(lambda: len(scene.noted("end")) > 20, "it works")
+
+    # When one of the other protocol joins, and then takes its place
+    second = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=new)
+    eventually(lambda: ": assigned" in second.errors, "the second is there", within=40)
+    assert first.stop() == 0, first.errors
+
+    # Then all has ended once, and each key kept its order
+    eventually(lambda: len(scene.noted("end")) == JOBS, "all have ended", within=60)
+    assert set(scene.noted("end").values()) == {1}
+    seen: dict[str, int] = {}
+    for _, _, attempt, customer, number in (w for w in scene.journal if w[0] == "start"):
+        if attempt == "1":
+            assert int(number) == seen.get(customer, -1) + 1
+            seen[customer] = int(number)
+    assert second.stop() == 0, second.errors

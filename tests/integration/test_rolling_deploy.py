@@ -1,0 +1,51 @@
+"""Workers are replaced one by one while jobs run: nothing is lost, nothing runs twice."""
+
+from __future__ import annotations
+
+from integration.scene import MakeScene, WorkerProcess, eventually
+
+SOURCE = """
+app.queue("mail", partitions=6, retry=Retry(delays=("100ms",)))
+
+@app.job(queue="mail", key="customer")
+def send(ctx: Context, customer: str, number: int) -> None:
+    note("start", ctx.job_id, ctx.attempt, customer, number)
+    time.sleep(0.01)
+    if number % 10 == 3 and ctx.attempt == 1:
+        raise ValueError("not yet")
+    note("end", ctx.job_id)
+"""
+JOBS, KEYS, WORKERS = 3_000, 100, 3
+
+
+def test_nothing_is_lost_and_nothing_runs_twice(make_scene: MakeScene) -> None:
+    # Given three workers with a lot to do
+    scene = make_scene(SOURCE)
+    send = scene.job("send")
+    fleet = [scene.worker("--concurrency", "2") for _ in range(WORKERS)]
+    eventually(lambda: all(": assigned" in w.errors for w in fleet), "all are there", within=40)
+    scene.app.enqueue_many(
+        send.call(customer=f"c{n % KEYS}", number=n // KEYS) for n in range(JOBS)
+    )
+    eventually(lambda: len(scene.noted("end")) > 50, "they work")
+
+    # When each is replaced in turn
+    def replace(old: WorkerProcess) -> WorkerProcess:
+        new = scene.worker("--concurrency", "2")
+        eventually(lambda: ": assigned" in new.errors, "the new one is there", within=40)
+        assert old.stop() == 0, old.errors
+        return new
+
+    fleet = [replace(old) for old in fleet]
+
+    # Then all has ended once, each attempt was made once, and each key kept its order
+    eventually(lambda: len(scene.noted("end")) == JOBS, "all have ended", within=60)
+    assert set(scene.noted("end").values()) == {1}
+    attempts = [tuple(words[1:3]) for words in scene.journal if words[0] == "start"]
+    assert len(attempts) == len(set(attempts)) == JOBS + JOBS // 10
+    seen: dict[str, int] = {}
+    for _, _, attempt, customer, number in (w for w in scene.journal if w[0] == "start"):
+        if attempt == "1":
+            assert int(number) == seen.get(customer, -1) + 1
+            seen[customer] = int(number)
+    assert [worker.stop() for worker in fleet] == [0] * WORKERS
