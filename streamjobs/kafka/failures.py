@@ -53,7 +53,8 @@ _REFUSED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
-_NO_TOPIC = frozenset(
+# What is said of a topic or partition that does not exist.
+NO_TOPIC = frozenset(
     {
         KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
@@ -97,7 +98,7 @@ def translate(
             f"{doing}: no answer from Kafka at {where} ({inner.str()}): "
             "check that the broker runs and that STREAMJOBS_BOOTSTRAP_SERVERS is right"
         )
-    if code in _NO_TOPIC:
+    if code in NO_TOPIC:
         return TopicsError(
             f"{doing}: Kafka at {where} has no such topic ({inner.str()}): "
             "'streamjobs topics apply' makes what is missing"

@@ -19,7 +19,7 @@ from confluent_kafka import (
 
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.config import consumer_config
-from streamjobs.kafka.failures import translate
+from streamjobs.kafka.failures import NO_TOPIC, translate
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -83,6 +83,7 @@ class GroupConsumer:
 
     Attributes:
         group: the group's id.
+        missing: subscribed topics that the broker does not have, and what it said.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class GroupConsumer:
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned = on_assigned
         self._assigned: list[Partition] = []
+        self.missing: dict[str, str] = {}
         name = settings.group_instance_id
         static = {} if name is None else {"group_instance_id": name}
         config = consumer_config(
@@ -136,6 +138,9 @@ class GroupConsumer:
             self._assigned = []
         messages = [message for message in batch if message.error() is None]
         polled = Polled(messages)
+        if self.missing:
+            for message in messages:
+                self.missing.pop(message.topic() or "", None)
         if len(messages) < len(batch):
             for message in batch:
                 if (error := message.error()) is not None:
@@ -219,6 +224,8 @@ class GroupConsumer:
         self._ends.close()
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self.missing.pop(partition.topic, None)
         self._assigned += _pairs(partitions)
         self._on_assigned(_pairs(partitions))
 
@@ -237,6 +244,7 @@ class GroupConsumer:
 
     def _event(self, message: Message, error: KafkaError, polled: Polled) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
+            self.missing.pop(message.topic() or "", None)
             polled.ends.append(
                 (message.topic() or "", message.partition() or 0, message.offset() or 0)
             )
@@ -245,9 +253,23 @@ class GroupConsumer:
                 name, for_now = self._settings.group_instance_id, _UNRELEASED in error.str()
                 raise InstanceIdTaken(self.group, name, for_now=for_now)
             raise translate(error, f"consuming in group {self.group}", self._settings)
+        elif error.code() in NO_TOPIC and message.topic():
+            self._is_missing(message.topic() or "", error)
         else:
             where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"
             logger.warning("group %s: %s: %s", self.group, where, error.str())
+
+    def _is_missing(self, topic: str, error: KafkaError) -> None:
+        """Tell it once: the client says so ten times a second."""
+        if topic not in self.missing:
+            logger.error(
+                "group %s: topic %s is not there (%s): was it deleted? Nothing of it runs; "
+                "'streamjobs topics apply' makes it anew, without what it held",
+                self.group,
+                topic,
+                error.str(),
+            )
+        self.missing[topic] = error.str()
 
 
 def _pairs(partitions: Iterable[TopicPartition]) -> list[Partition]:

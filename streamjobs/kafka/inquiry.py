@@ -44,6 +44,7 @@ PATIENCE = 1.0
 AGAIN = 0.1
 # Failures in a row after which a client is replaced.
 FAILURES = 10
+_NOT_THERE = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
 # Seconds that ending one transaction may take.
 END_TIMEOUT = 10.0
 
@@ -118,6 +119,7 @@ class Inquiry:
         self._unstable: list[_Question] = []
         self._hidden: list[_Question] = []
         self._stopping = False
+        self._error: Exception | None = None
         self._endless: list[_Question] = []
         self._in_a_row = 0
         self._committed, self._uncommitted = self._clients()
@@ -150,7 +152,13 @@ class Inquiry:
         self._asked.put(lambda: self._ask_ends(question))
 
     def answers(self) -> list[Stands | Ends]:
-        """Return the answers that have come since the last call."""
+        """Return the answers that have come since the last call.
+
+        Raises:
+            Exception: what ended the thread; there would be no more answers.
+        """
+        if self._error is not None:
+            raise self._error
         return [self._answers.popleft() for _ in range(len(self._answers))]
 
     def close(self) -> None:
@@ -176,6 +184,8 @@ class Inquiry:
                     continue
                 if act is not None:
                     act()
+        except Exception as error:  # noqa: BLE001 - told by ``answers``
+            self._error = error
         finally:
             self._committed.close()
             self._uncommitted.close()
@@ -196,6 +206,7 @@ class Inquiry:
         asked = [TopicPartition(*p) for q in questions for p in q.partitions]
         try:
             found = self._committed.committed(asked, timeout=CALL_TIMEOUT)
+            stands = [(at, self._stand(at)) for at in found]
         except KafkaException as error:
             if len(questions) > 1:
                 for question in questions:
@@ -203,9 +214,10 @@ class Inquiry:
             else:
                 self._in_vain(questions[0], error)
             return
+        self._in_a_row = 0
         by_number: dict[int, dict[str, Stand]] = {}
-        for at in found:
-            by_number.setdefault(at.partition, {})[at.topic] = self._stand(at)
+        for at, stand in stands:
+            by_number.setdefault(at.partition, {})[at.topic] = stand
         for question in questions:
             answer = Stands(question.number, question.token, by_number.get(question.number, {}))
             self._answers.append(answer)
@@ -226,6 +238,8 @@ class Inquiry:
             question.ended = True
             self._end_transactions(question, self._ids_beside(question.partitions))
         self._unstable.append(question)
+        if kafka_error(error).code() in _NOT_THERE:
+            self._renew_clients()
 
     def _ids_beside(self, partitions: Sequence[Partition]) -> list[str]:
         """Transactional ids beside the offsets as they were before the open transaction."""

@@ -32,7 +32,7 @@ from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.taking import Taking
 from streamjobs.worker.tally import Tally
-from streamjobs.worker.telling import Telling
+from streamjobs.worker.telling import Telling, trouble
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -133,12 +133,7 @@ class QueueLoop(threading.Thread):
     def trouble(self) -> str | None:
         """What keeps some of its partitions from going on, or None."""
         cycle: CommitCycle | None = getattr(self, "_cycle", None)  # there is none before it joins
-        if cycle is None or not cycle.refused:
-            return None
-        return "; ".join(
-            f"partition {number} stands still: {why}"
-            for number, why in sorted(cycle.refused.copy().items())
-        )
+        return None if cycle is None else trouble(self._consumer.missing, cycle.refused)
 
     # -- the thread --------------------------------------------------------------------------
 

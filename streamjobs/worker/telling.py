@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
@@ -92,6 +92,20 @@ class Telling:
             self._queue,
             monotonic() - self._opened_at,
         )
+
+
+def trouble(missing: Mapping[str, str], refused: Mapping[int, str]) -> str | None:
+    """Say what keeps some partitions from going on, or None; called by any thread.
+
+    Args:
+        missing: topics that are not there.
+        refused: partitions of which a record cannot be written, and why.
+    """
+    told = [f"topic {topic} is not there: streamjobs topics apply" for topic in sorted([*missing])]
+    told += [
+        f"partition {number} stands still: {why}" for number, why in sorted([*refused.items()])
+    ]
+    return "; ".join(told) or None
 
 
 def _name(record: Record) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka import inquiry
@@ -25,6 +25,8 @@ class Broker:
     def __init__(self) -> None:
         self.unstable = False
         self.blind_clients = 0
+        self.offset = 4
+        self.defect = False
         self.hidden = 0
         self.clients: list[FakeConsumer] = []
         self.initialised: list[str] = []
@@ -51,8 +53,10 @@ class FakeConsumer:
             threading.Event().wait(0.01)
             raise UNSTABLE
         assert timeout < 1
-        text = self.broker.text
-        return [TopicPartition(p.topic, p.partition, 4, metadata=text) for p in asked]
+        if self.broker.defect:
+            raise RuntimeError("a defect")
+        text, offset = self.broker.text, self.broker.offset
+        return [TopicPartition(p.topic, p.partition, offset, metadata=text) for p in asked]
 
     def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
         assert timeout < 1
@@ -144,3 +148,23 @@ def test_a_client_that_knows_no_partition_any_longer_is_replaced(
     assert answer.of["shop.mail"] == 10
     assert len(broker.clients) == 4
     assert [client.closed for client in broker.clients] == [True, True, False, False]
+
+
+def test_where_a_log_begins_is_asked_again_while_its_topic_is_not_to_be_had(
+    asks: Inquiry, broker: Broker
+) -> None:
+    broker.offset, broker.blind_clients = OFFSET_INVALID, 2
+    asks.stands({0: ("token", SHARD)})
+
+    (answer,) = until(asks.answers)
+
+    assert answer.of["shop.mail"] == Stand(None, None, 0)
+    assert len(broker.clients) == 4
+
+
+def test_a_defect_is_told_to_who_waits_for_the_answer(asks: Inquiry, broker: Broker) -> None:
+    broker.defect = True
+    asks.stands({0: ("token", SHARD)})
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        until(asks.answers)

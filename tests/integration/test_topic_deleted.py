@@ -1,0 +1,51 @@
+"""A queue's main topic is deleted under its worker: it says so, is not ready, and goes on later."""
+
+from __future__ import annotations
+
+from urllib.error import HTTPError
+
+from confluent_kafka.admin import AdminClient
+from integration.scene import MakeScene, WorkerProcess, eventually
+
+SOURCE = """
+app.queue("mail", partitions=2)
+
+@app.job(queue="mail")
+def send(ctx: Context, number: int) -> None:
+    note("end", ctx.job_id)
+"""
+
+
+def refusal(worker: WorkerProcess) -> str:
+    """Why it is not ready; empty when it is."""
+    try:
+        worker.http("/readyz")
+    except HTTPError as error:
+        return error.read().decode()
+    return ""
+
+
+def test_it_is_told_and_it_goes_on_when_the_topic_is_back(make_scene: MakeScene) -> None:
+    # Given a worker that is ready
+    scene = make_scene(SOURCE)
+    worker = scene.worker("--http", "0")
+    eventually(lambda: ": assigned" in worker.errors, "it is in its group")
+    eventually(lambda: not refusal(worker), "it is ready")
+
+    # When the main topic is deleted
+    topic = f"{scene.name}.mail"
+    client = AdminClient({"bootstrap.servers": scene.app.settings.bootstrap_servers})
+    client.delete_topics([topic])[topic].result(10)
+
+    # Then it is not ready, and says which topic is missing and what mends it
+    told = eventually(lambda: refusal(worker), "it is not ready", within=20)
+    assert topic in told
+    assert "topics apply" in told
+    assert topic in worker.errors
+
+    # And when the topic is there again, jobs run
+    scene.create_topics()
+    eventually(lambda: not refusal(worker), "it is ready again", within=30)
+    scene.job("send").enqueue(1)
+    eventually(lambda: scene.noted("end"), "the job has run")
+    assert worker.stop() == 0, worker.errors
