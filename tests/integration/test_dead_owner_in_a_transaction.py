@@ -27,7 +27,7 @@ def send(ctx: Context, customer: str) -> None:
 def test_the_next_owner_ends_it(make_scene: MakeScene, tmp_path: Path, point: str) -> None:
     # Given a worker that dies while it moves a failed job to its tier
     scene = make_scene(SOURCE, group_protocol="classic")
-    member = {"STREAMJOBS_KAFKA_GROUP_INSTANCE_ID": "owner"}
+    member = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}
     first = scene.worker(**member, STREAMJOBS_FAILPOINTS=f"{tmp_path / 'hits'};{point}=kill@1")
     scene.job("send").enqueue(customer="bad")
     first.process.wait(30)
