@@ -30,7 +30,7 @@ def test_it_is_parked_in_the_dlq_and_all_others_run(make_scene: MakeScene) -> No
     # When workers are started, each after the one before was killed
     ends: list[int] = []
     while not ends or (ends[-1] != 0 and len(ends) < 4):
-        worker = scene.worker("--drain", STREAMJOBS_KAFKA_GROUP_INSTANCE_ID="owner")
+        worker = scene.worker("--drain", STREAMJOBS_GROUP_INSTANCE_ID="owner")
         ends.append(worker.wait())
 
     # Then the first alone was killed; the crashes after it were of child processes, and counted

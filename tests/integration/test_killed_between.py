@@ -38,7 +38,7 @@ def send(ctx: Context, number: int) -> None:
     note("end", ctx.job_id)
 """
 # Taken over at once, without a wait for the session to end.
-MEMBER = {"STREAMJOBS_KAFKA_GROUP_INSTANCE_ID": "owner"}
+MEMBER = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}
 
 
 class Case(NamedTuple):

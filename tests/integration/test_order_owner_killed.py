@@ -31,7 +31,7 @@ def test_a_new_owner_knows_what_was_in_memory_in_both_tiers_and_in_main(
     # Given two keys whose heads failed once and run again, with more followers than memory keeps:
     # the ones above are in a middle tier
     scene = make_scene(SOURCE, group_protocol="classic")
-    member = {"STREAMJOBS_KAFKA_GROUP_INSTANCE_ID": "owner"}  # taken over without a wait
+    member = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}  # taken over without a wait
     lines = {key: enqueue(scene, key, 0, FIRST) for key in KEYS}
     first = scene.worker(**member)
     eventually(lambda: all(attempts(scene, lines[key][0]) == 2 for key in KEYS), "heads run again")
