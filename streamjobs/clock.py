@@ -34,7 +34,8 @@ def parse_duration(value: str | float) -> float:
                 f"{value!r} is no duration: write '250ms', '10s', '5m', '2h' or '7d'"
             )
         return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, bool) or not 0 <= value < float("inf"):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value < float("inf"):
         raise DefinitionError(f"{value!r} is no duration: seconds must be a number >= 0")
     return float(value)
 

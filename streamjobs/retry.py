@@ -18,8 +18,9 @@ MOST_IMMEDIATE = 100
 class Retry:
     """A ladder of delays: after failure ``n`` the job waits ``delays[n - 1]``, then is tried again.
 
-    Before the first wait it is tried ``immediate`` times more at once, in its place, without a
-    topic. After the last rung it is dead, so a job has ``1 + immediate + len(delays)`` attempts.
+    Of its attempts the first ``1 + immediate`` are made at once one after the other, in its place,
+    without a topic. After the last rung it is dead, so a job has ``1 + immediate + len(delays)``
+    attempts; fewer where ``RetryAfter`` asks for a wait among the first, which uses a rung.
 
     Attributes:
         delays: seconds, ascending, each in a topic of its own; empty: no waits.

@@ -10,7 +10,6 @@ records below it. There is at most one cycle out; what is decided meanwhile wait
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from streamjobs.breaker import Breaker
@@ -69,7 +68,7 @@ class Engine:
         self._cycles = Cycles(ladder, self._out)
         self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts = self._out.counts
 
     # -- events ------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ class Outbox:
         children: each with the record whose success brings it about.
         seconds_each: a job's mean duration in lanes that have something in a tier, in seconds.
         last_move: the move decided last, as a sample for the log.
+        counts: outcomes, by (job name, outcome).
     """
 
     starts: list[list[Run]]
@@ -40,6 +42,7 @@ class Outbox:
     flow: Flow = field(default_factory=Flow)
     seconds_each: float = 0.001
     last_move: Move | None = None
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def move(self, move: Move) -> None:
         """Write a record onward and complete it where it came from, in one transaction."""

@@ -9,6 +9,7 @@ from streamjobs.engine.lane import RUN_LENGTH, Lane, Parked, by_place
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.records import Move, Record
+from streamjobs.engine.results import Outcome
 from streamjobs.engine.shard import Shard
 from streamjobs.headers import Delivery, Failure, Reason
 
@@ -78,7 +79,10 @@ class Turns:
         """A record whose headers cannot be true: to the DLQ, bytes as they came."""
         before = record.delivery or Delivery(attempts=0, rung=0, origin=None)
         failure = Failure("InvalidRecord", f"header sj-origin: {why}", "")
-        self._out.move(Move(record, self._ladder.topics.dlq, before, Reason.INVALID, failure))
+        move = Move(record, self._ladder.topics.dlq, before, Reason.INVALID, failure)
+        self._out.last_move = move
+        self._out.counts["", Outcome.DEAD] += 1
+        self._out.move(move)
 
     def _wait_for_main(self, shard: Shard, main: str, lane: Lane, now: float) -> None:
         """The head of a lane is ready and main was not received past it: wait, or refuse it."""

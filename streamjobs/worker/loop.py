@@ -5,7 +5,7 @@ as the process lives, so a job may take hours and the member stays in its group.
 
 Life cycle, forwards only:
 
-    JOINING   -> RUNNING   the group gave us partitions for the first time
+    JOINING   -> RUNNING   the group gave us partitions for the first time, or has none for us
     JOINING   -> STOPPED   stopped before that
     RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
     RUNNING   -> STOPPED   an error that polling again does not mend
@@ -46,6 +46,9 @@ QUESTION_RETRY = 0.1
 # Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
 # by default (6 s). A process that stood still for longer may have lost its partitions unknowingly.
 LEASE = 5.0
+# Seconds after which a member that was given nothing counts as idle, not as joining: the group does
+# not tell every member that there is nothing for it.
+IDLE_AFTER = 8.0
 # Seconds before the next try to join while another member has our name.
 JOIN_RETRY = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
@@ -162,6 +165,7 @@ class QueueLoop(threading.Thread):
         self._cycle = self._parts.make_cycle(self._consumer)
         self._taking = self._parts.make_taking(self._consumer)
         self.last_turn = monotonic()
+        self._idle_at = self.last_turn + IDLE_AFTER
 
     def _leave(self) -> None:
         self._taking.close()
@@ -209,10 +213,9 @@ class QueueLoop(threading.Thread):
 
     def _collect(self) -> None:
         records = self._executor.collect()
-        if not records:
-            return
-        hit("loop.collected")
-        self.engine.finished(records, wall())
+        if records:
+            hit("loop.collected")
+            self.engine.finished(records, wall())
         counts = self.engine.counts
         if counts:
             self.tally.last = monotonic()
@@ -239,6 +242,11 @@ class QueueLoop(threading.Thread):
 
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
+        if self.state is State.JOINING and now >= self._idle_at:
+            self._idle_at = now + IDLE_AFTER
+            if self._consumer.topics() is not None:
+                logger.info("queue %s: no partition for this worker so far", self.queue)
+                self.state = State.RUNNING
         self._questions += self.engine.take_questions()
         if self._questions and now >= self._next_question:
             self._next_question = now + QUESTION_RETRY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
@@ -25,9 +26,17 @@ class Cycles:
     """Makes cycles as a worker's loop does, each in a thread, so that one that hangs is noticed."""
 
     def __init__(
-        self, producer: TransactionalProducer, consumer: GroupConsumer, topic: str
+        self,
+        make_producer: Callable[[], TransactionalProducer],
+        consumer: GroupConsumer,
+        topic: str,
     ) -> None:
-        self._producer, self._consumer, self._topic = producer, consumer, topic
+        self._make_producer, self._consumer, self._topic = make_producer, consumer, topic
+        self._producer = make_producer()
+
+    def brokers(self) -> int:
+        """How many nodes the producer's client knows."""
+        return len(self._producer._producer.list_topics(timeout=5).brokers)
 
     def one(self) -> bool:
         """Make one; whether it was committed."""
@@ -43,7 +52,9 @@ class Cycles:
         record = Onward(self._topic, 0, b"k", b"v")
         try:
             self._producer.send([record], offsets, self._consumer.metadata)
-        except CycleFailed:
+        except CycleFailed as error:
+            if error.fatal:  # as a worker's commit cycle does it
+                self._producer = self._make_producer()
             return False
         return True
 
@@ -71,15 +82,13 @@ def test_no_cycle_hangs_and_they_go_on(
         on_lost=lambda _: None,
     )
     eventually(lambda: consumer.poll(0.1) and owned, "the partition is ours")
-    producer = TransactionalProducer(settings, app_name)
-    cycles = Cycles(producer, consumer, app_name)
+    cycles = Cycles(lambda: TransactionalProducer(settings, app_name), consumer, app_name)
     eventually(cycles.one, "a cycle is made")
 
     # When its coordinator is killed, and the producer's client has taken it off its list
     node = coordinator(kafka_cluster, app_name)
     node.kill()
-    client = producer._producer
-    eventually(lambda: len(client.list_topics(timeout=5).brokers) == 2, "the node is off the list")
+    eventually(lambda: cycles.brokers() == 2, "the node is off the list")
 
     # Then a cycle fails or not, but it ends, and soon one is made with the next coordinator
     eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again", within=90)

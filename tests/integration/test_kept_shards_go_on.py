@@ -12,10 +12,11 @@ def send(ctx: Context, customer: str, slow: bool = False) -> None:
     note("slow" if slow else "start", ctx.job_id)
     if slow:
         wait_for("go")
-    time.sleep(0.02)
+    time.sleep(0.1)
     note("end", ctx.job_id)
 """
-SHORT, SLOW = 1_600, 12
+# So few that all of them are in hand when the shard is taken back, and that many are left by then.
+SHORT, SLOW = 400, 12
 
 
 def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
@@ -26,9 +27,9 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
     scene = make_scene(SOURCE, group_protocol="consumer")
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
-    scene.app.enqueue_many(send.call(customer=f"c{n}") for n in range(SHORT))
     first = scene.worker("--concurrency", str(SLOW + 2))
     eventually(lambda: len(scene.noted("slow")) == SLOW, "the long ones run")
+    scene.app.enqueue_many(send.call(customer=f"c{n}") for n in range(SHORT))
 
     # When another worker joins, and a shard, with a long job, has to be given up to it
     second = scene.worker()
@@ -36,10 +37,8 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
 
     # Then short jobs begin, though the long ones run on
     before = len(scene.noted("start"))
-    assert before < SHORT - 200
-    eventually(
-        lambda: len(scene.noted("start")) > before + 100, "the kept shard goes on", within=10
-    )
+    assert before < SHORT - 100
+    eventually(lambda: len(scene.noted("start")) > before + 20, "the kept shard goes on", within=10)
     assert ": assigned" not in second.errors
 
     # And when they end, the shard is given up, and nothing runs twice

@@ -216,6 +216,9 @@ def test_an_origin_past_the_end_of_main_is_forged(driver: Driver) -> None:
     assert (move.topic, move.reason) == (DLQ, Reason.INVALID)
     assert driver.started == []
     assert driver.engine.load == 0
+    # And it is counted and told like every other dead letter
+    assert driver.engine.counts == {("", "dead"): 1}
+    assert driver.engine.last_move is move
 
 
 def test_an_origin_of_another_partition_is_forged(driver: Driver) -> None:
