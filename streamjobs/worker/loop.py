@@ -17,20 +17,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import Enum
 
 from streamjobs.clock import monotonic, wall
-from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import GroupConsumer, InstanceIdTaken
+from streamjobs.kafka.group import InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
-from streamjobs.worker.taking import Taking
+from streamjobs.worker.parts import Parts
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, trouble
 
@@ -66,25 +64,6 @@ class State(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a loop works with for as long as the queue's ladder stays what it is.
-
-    Attributes:
-        engine: fresh, for this loop alone.
-        tiers: the retry topics that are subscribed.
-        join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
-        make_cycle: makes the commit cycle for that consumer.
-        make_taking: makes what takes its shards.
-    """
-
-    engine: Engine
-    tiers: frozenset[str]
-    join_group: Callable[[QueueLoop], GroupConsumer]
-    make_cycle: Callable[[GroupConsumer], CommitCycle]
-    make_taking: Callable[[GroupConsumer], Taking]
 
 
 class QueueLoop(threading.Thread):
@@ -198,13 +177,13 @@ class QueueLoop(threading.Thread):
         if self._telling.is_due(now):
             self._tell_failures()
         self.engine.tick(wall())
+        if self.state is State.JOINING and now >= self._idle_at:
+            self._count_as_idle(now)
         self._take_shards(now)
         self._tell_consumer()
         if self._member or self._still_member(now):
-            self._executor.lease = now + LEASE
-            self._begin()
-        if now >= self._next_commit or (self.engine.moves_wait and now >= self._next_moves):
-            self._commit(now)
+            self._begin(now)
+        self._commit_when_due(now)
         if self.engine.full and now - self._last_poll < FULL_POLL:
             self._executor.wait(FULL_WAIT, min(FULL_BATCH, self.engine.load // 2))
         else:
@@ -240,13 +219,15 @@ class QueueLoop(threading.Thread):
         if self.engine.breaker is not None:
             self._telling.breaker_opened(self.engine.breaker, records)
 
+    def _count_as_idle(self, now: float) -> None:
+        """Be ready without partitions, if the broker answers."""
+        self._idle_at = now + IDLE_AFTER
+        if self._consumer.topics() is not None:
+            logger.info("queue %s: no partition for this worker so far", self.queue)
+            self.state = State.RUNNING
+
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
-        if self.state is State.JOINING and now >= self._idle_at:
-            self._idle_at = now + IDLE_AFTER
-            if self._consumer.topics() is not None:
-                logger.info("queue %s: no partition for this worker so far", self.queue)
-                self.state = State.RUNNING
         self._questions += self.engine.take_questions()
         if self._questions and now >= self._next_question:
             self._next_question = now + QUESTION_RETRY
@@ -275,13 +256,17 @@ class QueueLoop(threading.Thread):
             )
         return self._member
 
-    def _begin(self) -> None:
+    def _begin(self, now: float) -> None:
+        self._executor.lease = now + LEASE
         for rank, runs in enumerate(self.engine.take_ranked()):
             if runs:
                 self._executor.submit(runs, rank)
         self._executor.nudge()
 
-    def _commit(self, now: float, *, wait: bool = False) -> None:
+    def _commit_when_due(self, now: float, *, wait: bool = False) -> None:
+        moves_due = self.engine.moves_wait and now >= self._next_moves
+        if now < self._next_commit and not moves_due:
+            return
         done = self._cycle.run(wait=wait)
         self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
         self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
@@ -394,8 +379,6 @@ class QueueLoop(threading.Thread):
         self._collect()
         self.engine.tick(wall())
         if self._member:
-            self._executor.lease = now + LEASE
-            self._begin()
-        if now >= self._next_commit or (self.engine.moves_wait and now >= self._next_moves):
-            # Waited for: the answer to one that is not comes in a later poll.
-            self._commit(now, wait=True)
+            self._begin(now)
+        # Waited for: the answer to one that is not comes in a later poll.
+        self._commit_when_due(now, wait=True)

@@ -39,7 +39,8 @@ from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
-from streamjobs.worker.loop import Parts, QueueLoop, State
+from streamjobs.worker.loop import QueueLoop, State
+from streamjobs.worker.parts import Member, Parts
 from streamjobs.worker.source import Source
 from streamjobs.worker.taking import Taking, Topics, read_id
 
@@ -271,7 +272,7 @@ class Worker:
         breaker = None if self._options.drain else queue.breaker
         engine = Engine(ladder, capacity=capacity, breaker=breaker)
 
-        def join_group(loop: QueueLoop) -> GroupConsumer:
+        def join_group(loop: Member) -> GroupConsumer:
             return GroupConsumer(
                 source.settings,
                 topics.group,

@@ -42,6 +42,21 @@ def judge(scene: Scene, lines: Lines, *, cut_off: Sequence[str] = (), queue: str
     assert sorted(letters) == sorted(died)
 
 
+def judge_numbers(scene: Scene) -> None:
+    """Demand that the jobs of each key began for the first time in the order of their numbers.
+
+    The journal has ``start ID ATTEMPT KEY NUMBER``; numbers count up from 0, none is passed over.
+    """
+    seen: dict[str, int] = {}
+    for kind, *words in scene.journal:
+        if kind == "start" and words[1] == "1":
+            _, _, key, number = words
+            assert int(number) == seen.get(key, -1) + 1, (
+                f"key {key}: {number} after {seen.get(key)}"
+            )
+            seen[key] = int(number)
+
+
 def attempts(scene: Scene, job_id: str) -> int:
     """How often a job was started."""
     return scene.noted("start")[job_id]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from integration.order import judge_numbers
 from integration.scene import MakeScene, eventually
 
 SOURCE = """
@@ -42,9 +43,5 @@ def test_a_change_of_protocol_loses_and_repeats_nothing(
     # Then all has ended once, and each key kept its order
     eventually(lambda: len(scene.noted("end")) == JOBS, "all have ended", within=60)
     assert set(scene.noted("end").values()) == {1}
-    seen: dict[str, int] = {}
-    for _, _, attempt, customer, number in (w for w in scene.journal if w[0] == "start"):
-        if attempt == "1":
-            assert int(number) == seen.get(customer, -1) + 1
-            seen[customer] = int(number)
+    judge_numbers(scene)
     assert second.stop() == 0, second.errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from integration.order import judge_numbers
 from integration.scene import MakeScene, WorkerProcess, eventually
 
 SOURCE = """
@@ -43,9 +44,5 @@ def test_nothing_is_lost_and_nothing_runs_twice(make_scene: MakeScene) -> None:
     assert set(scene.noted("end").values()) == {1}
     attempts = [tuple(words[1:3]) for words in scene.journal if words[0] == "start"]
     assert len(attempts) == len(set(attempts)) == JOBS + JOBS // 10
-    seen: dict[str, int] = {}
-    for _, _, attempt, customer, number in (w for w in scene.journal if w[0] == "start"):
-        if attempt == "1":
-            assert int(number) == seen.get(customer, -1) + 1
-            seen[customer] = int(number)
+    judge_numbers(scene)
     assert [worker.stop() for worker in fleet] == [0] * WORKERS

@@ -23,7 +23,8 @@ from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker import telling
-from streamjobs.worker.loop import Parts, QueueLoop, State
+from streamjobs.worker.loop import QueueLoop, State
+from streamjobs.worker.parts import Parts
 from streamjobs.worker.taking import Taking, Topics
 
 NEWEST = TOPICS.tier(5)

@@ -1,0 +1,40 @@
+"""What a loop works with, and what the group tells it: the seam between loop and runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamjobs.engine.engine import Engine
+from streamjobs.engine.outbox import Partition
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.worker.commit import CommitCycle
+from streamjobs.worker.taking import Taking
+
+
+class Member(Protocol):
+    """Who is told what the group gives and takes; see ``GroupConsumer``."""
+
+    def assigned(self, partitions: list[Partition]) -> None: ...  # noqa: D102 - as all that follow
+    def revoked(self, partitions: list[Partition]) -> None: ...  # noqa: D102
+    def lost(self, partitions: list[Partition]) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a loop works with for as long as the queue's ladder stays what it is.
+
+    Attributes:
+        engine: fresh, for this loop alone.
+        tiers: the retry topics that are subscribed.
+        join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
+        make_cycle: makes the commit cycle for that consumer.
+        make_taking: makes what takes its shards.
+    """
+
+    engine: Engine
+    tiers: frozenset[str]
+    join_group: Callable[[Member], GroupConsumer]
+    make_cycle: Callable[[GroupConsumer], CommitCycle]
+    make_taking: Callable[[GroupConsumer], Taking]
