@@ -29,7 +29,7 @@ from confluent_kafka import (
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka.config import consumer_config, producer_config
-from streamjobs.kafka.failures import kafka_error
+from streamjobs.kafka.failures import NO_TOPIC, kafka_error
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -44,7 +44,6 @@ PATIENCE = 1.0
 AGAIN = 0.1
 # Failures in a row after which a client is replaced.
 FAILURES = 10
-_NOT_THERE = frozenset({KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC})
 # Seconds that ending one transaction may take.
 END_TIMEOUT = 10.0
 
@@ -238,7 +237,7 @@ class Inquiry:
             question.ended = True
             self._end_transactions(question, self._ids_beside(question.partitions))
         self._unstable.append(question)
-        if kafka_error(error).code() in _NOT_THERE:
+        if kafka_error(error).code() in NO_TOPIC:
             self._renew_clients()
 
     def _ids_beside(self, partitions: Sequence[Partition]) -> list[str]:
