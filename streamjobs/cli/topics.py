@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def topics() -> None:
     """Compare, create and list the app's topics.
 
-    Nothing here deletes a topic, shortens what one keeps, or adds partitions to it.
+    Nothing here deletes a topic, shortens what one keeps, or adds partitions to a main topic.
     """
 
 
@@ -139,7 +139,11 @@ def _show_plan(app: App, plan: Plan) -> None:
 
 def _steps_json(plan: Plan) -> list[dict[str, Any]]:
     return [
-        {"action": type(step).__name__.lower(), "topic": step.topic, "config": dict(step.config)}
+        {
+            "action": type(step).__name__.lower(),
+            "topic": step.topic,
+            "config": dict(getattr(step, "config", {})),
+        }
         for step in plan.steps
     ]
 

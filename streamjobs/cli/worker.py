@@ -48,6 +48,11 @@ GARBAGE_THRESHOLD = 20_000
     type=click.Choice(["earliest"]),
     help="Begin with what is left of a log that lost its beginning and its group's offsets.",
 )
+@click.option(
+    "--old-partitions",
+    is_flag=True,
+    help="Run although partitions were added to a topic: only those that the app declares.",
+)
 @click.option("--http", "port", type=click.IntRange(0, 65535), help="Serve health and metrics.")
 @click.option("--http-host", default="127.0.0.1", show_default=True, help="Where --http listens.")
 @click.option("--json", "as_json", is_flag=True, help="Print a closing report, a line per queue.")
@@ -67,6 +72,7 @@ def worker(
     fail_on_dead: bool,
     drain_budget: float,
     begin: str | None,
+    old_partitions: bool,
     port: int | None,
     http_host: str,
     as_json: bool,
@@ -85,7 +91,13 @@ def worker(
     if not names:
         raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
     source = source_of(app, () if loader.spec is None else child_command(loader.spec, log_level))
-    options = Options(concurrency, drain, drain_budget, from_earliest=begin is not None)
+    options = Options(
+        concurrency,
+        drain,
+        drain_budget,
+        from_earliest=begin is not None,
+        old_partitions=old_partitions,
+    )
     running = Worker(source, names, options)
     _stop_on_signals(running.stop)
     _search_less_garbage()

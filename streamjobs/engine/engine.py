@@ -73,10 +73,12 @@ class Engine:
     # -- events ------------------------------------------------------------------------------
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
-        """Own these partitions too; a shard that is whole asks to be taken."""
+        """Own these too; a shard that is whole asks to be taken. Added ones are not fetched."""
         self._epoch += 1
         for topic, number in partitions:
-            if topic in self._expected:
+            if not self._ladder.has(number):
+                self._out.flow.pause.append((topic, number))
+            elif topic in self._expected:
                 shard = self._shards.get(number)
                 if shard is None:
                     shard = self._shards[number] = Shard(number, self._ladder, self._out)

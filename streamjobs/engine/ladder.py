@@ -35,6 +35,8 @@ class Ladder:
         topic_ids: of the main topics; a broker that tells none leaves them out, and names serve.
         immediate: how many tries a failed job gets at once, before it uses a rung.
         ordering: what order is kept.
+        partitions: how many partitions of each topic are the queue's; of more, which somebody has
+            added, nothing is taken. None: all there are.
     """
 
     topics: QueueTopics
@@ -44,10 +46,15 @@ class Ladder:
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     immediate: int = 0
     ordering: Ordering = Ordering.KEY
+    partitions: int | None = None
 
     def identity(self, main: str) -> str:
         """What a main topic is called in origins."""
         return self.topic_ids.get(main) or main
+
+    def has(self, number: int) -> bool:
+        """Whether a partition of this number is the queue's."""
+        return self.partitions is None or number < self.partitions
 
     def main_of(self, origin: Origin) -> tuple[str, int]:
         """The main topic whose lanes a record belongs to, and its place in their order."""

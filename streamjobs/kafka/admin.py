@@ -24,7 +24,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    NewTopic,
     OffsetSpec,
     ResourceType,
 )
@@ -38,12 +37,14 @@ from streamjobs.kafka.answers import (
     gather,
     list_offsets,
 )
+from streamjobs.kafka.changes import VISIBLE_TIMEOUT, Changes
 from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.plan import (
     APPLY,
     Alter,
     Create,
+    Grow,
     OldMain,
     Plan,
     TopicState,
@@ -55,8 +56,6 @@ from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
 
 _TRY_TIMEOUT = 2.0
-# How long new topics may take to have leaders on every partition.
-VISIBLE_TIMEOUT = 30.0
 # librdkafka's in-memory cluster gives itself away by its name.
 _MOCK_CLUSTER = "mockCluster"
 
@@ -116,8 +115,12 @@ class Admin:
         wanted = list(counts if names is None else (n for n in dict.fromkeys(names) if n in counts))
         if not wanted or str(metadata.cluster_id).startswith(_MOCK_CLUSTER):
             return {name: TopicInfo(counts[name], "") for name in wanted}
+        return self.described(wanted)
+
+    def described(self, wanted: Sequence[str]) -> dict[str, TopicInfo]:
+        """Return these topics; absent: not there. Asks for no other, however many there are."""
         futures = self._client.describe_topics(
-            TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT
+            TopicCollection(list(wanted)), request_timeout=REQUEST_TIMEOUT
         )
         described = gather(
             futures, "describing topics", self._settings, KafkaError.UNKNOWN_TOPIC_OR_PART
@@ -169,11 +172,15 @@ class Admin:
             TopicsError: the broker refuses a topic or a setting, named with its reason.
         """
         self._refuse_embedded()
+        change = Changes(self._client, self._settings)
         created = [step for step in plan.steps if isinstance(step, Create)]
-        self._create(created)
+        change.create(created)
+        grown = [step for step in plan.steps if isinstance(step, Grow)]
+        change.grow(grown)
         altered = [step for step in plan.steps if isinstance(step, Alter)]
-        self._alter(altered)
-        self._wait_until_visible({step.topic for step in created})
+        change.alter(altered)
+        counts = {step.topic: step.partitions for step in created}
+        self._wait_until_visible(counts | {step.topic: step.partitions for step in grown})
         self._wait_until_set({step.topic: step.config for step in altered})
 
     def set_session_timeout(self, groups: Iterable[str], milliseconds: int) -> None:
@@ -193,7 +200,10 @@ class Admin:
             for group in groups
         ]
         futures = self._client.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT)
-        self._carry_out({r.name: f for r, f in futures.items()}, "set the session timeout of group")
+        change = Changes(self._client, self._settings)
+        change.carry_out(
+            {r.name: f for r, f in futures.items()}, "set the session timeout of group"
+        )
 
     def watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, Watermarks]:
         """Return first and end offset of each partition.
@@ -306,58 +316,9 @@ class Admin:
             for name, entries in answer.items()
         }
 
-    def _create(self, steps: Sequence[Create]) -> None:
-        if not steps:
-            return
-        futures = self._client.create_topics(
-            [
-                # -1: the broker's default, so that one code base fits one broker and three.
-                NewTopic(s.topic, s.partitions, replication_factor=-1, config=dict(s.config))
-                for s in steps
-            ],
-            request_timeout=VISIBLE_TIMEOUT,
-            operation_timeout=VISIBLE_TIMEOUT,
-        )
-        self._carry_out(futures, "create topic", KafkaError.TOPIC_ALREADY_EXISTS)
-
-    def _alter(self, steps: Sequence[Alter]) -> None:
-        if not steps:
-            return
-        resources = [
-            ConfigResource(
-                ResourceType.TOPIC,
-                step.topic,
-                incremental_configs=[
-                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                    for name, value in step.config.items()
-                ],
-            )
-            for step in steps
-        ]
-        futures = self._client.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT)
-        self._carry_out({r.name: f for r, f in futures.items()}, "change the settings of topic")
-
-    def _carry_out(self, futures: Mapping[str, Future[Any]], verb: str, *fine: int) -> None:
-        """Wait for all; report every topic that was refused, not only the first."""
-        refused = []
-        for name, future in futures.items():
-            error = future.exception()
-            if isinstance(error, KafkaException):
-                code = kafka_error(error).code()
-                if code in fine:
-                    continue
-                ours = translate(error, f"cannot {verb} {name}", self._settings)
-                if isinstance(ours, BrokerUnavailable):
-                    raise ours from error
-                refused.append(str(ours))
-            elif error is not None:
-                raise error
-        if refused:
-            raise TopicsError(*refused)
-
-    def _wait_until_visible(self, names: set[str]) -> None:
+    def _wait_until_visible(self, wanted: Mapping[str, int]) -> None:
         deadline = monotonic() + VISIBLE_TIMEOUT
-        while missing := names - self._with_leaders(names):
+        while missing := wanted.keys() - self._with_leaders(wanted):
             if monotonic() > deadline:
                 raise BrokerUnavailable(
                     f"topics were created and have no leader after {VISIBLE_TIMEOUT:g} s: "
@@ -380,15 +341,15 @@ class Admin:
                 )
             self._client.poll(0.05)
 
-    def _with_leaders(self, names: set[str]) -> set[str]:
-        if not names:
+    def _with_leaders(self, wanted: Mapping[str, int]) -> set[str]:
+        if not wanted:
             return set()
         topics = self._metadata("waiting for new topics").topics
         return {
             name
-            for name in names & topics.keys()
+            for name in wanted.keys() & topics.keys()
             if topics[name].error is None
-            and topics[name].partitions
+            and len(topics[name].partitions) >= wanted[name]
             and all(p.leader >= 0 for p in topics[name].partitions.values())
         }
 

@@ -1,6 +1,7 @@
 """What has to change so that the topics are as they must be. Pure: the broker's answers come in.
 
-Nothing here ever deletes, adds partitions, or shortens what a topic keeps.
+Nothing here ever deletes, or shortens what a topic keeps. Partitions are added to topics that only
+workers write, each record to a partition that they choose, and never to one that keys decide about.
 """
 
 from __future__ import annotations
@@ -50,6 +51,21 @@ class Alter:
     def __str__(self) -> str:
         was = _settings({name: self.before.get(name, "not set") for name in self.config})
         return f"alter {self.topic}: {_settings(self.config)} (now {was})"
+
+
+@dataclass(frozen=True)
+class Grow:
+    """Partitions to be added to a retry tier, a DLQ or the marks; ``before``: how many it has."""
+
+    topic: str
+    partitions: int
+    before: int
+
+    def __str__(self) -> str:
+        return f"add partitions to {self.topic}: {self.partitions} (now {self.before})"
+
+
+Step = Create | Alter | Grow
 
 
 @dataclass(frozen=True)
@@ -120,12 +136,15 @@ class Plan:
     Attributes:
         steps: what ``topics apply`` does.
         problems: a sentence each; a worker refuses to start while there is one.
+        added: those of the problems that say that partitions were added to a main topic: a worker
+            may go on with those that were there before.
         old_tiers: tiers that the code names no more.
         old_mains: main topics that the code names no more.
     """
 
-    steps: tuple[Create | Alter, ...] = ()
+    steps: tuple[Step, ...] = ()
     problems: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     old_tiers: tuple[OldTier, ...] = field(default=())
     old_mains: tuple[OldMain, ...] = field(default=())
 
@@ -143,22 +162,29 @@ def make_plan(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> Pl
         specs: every topic as it has to be.
         there: every topic of the broker that may matter, by name, with its settings.
     """
-    steps: list[Create | Alter] = []
+    steps: list[Step] = []
     problems: list[str] = []
+    added: list[str] = []
     settled = _settled_counts(specs, there)
     old = _old_tiers(specs, there)
     for spec in [*specs, *old]:
         state = there.get(spec.name)
         count = spec.partitions if spec.queue is None else settled[spec.queue]
-        if state is not None:
+        if state is None:
+            # Else its queue is there with another partition count: that has to be settled first.
+            if count == spec.partitions:
+                steps.append(Create(spec.name, spec.partitions, spec.config))
+            continue
+        if _was_added_to(spec, state, count):
+            added.append(added_problem(spec.name, state.partitions, spec.partitions, spec.queue))
+        elif _may_grow(spec, state, there):
+            steps.append(Grow(spec.name, spec.partitions, state.partitions))
+        else:
             problems += _count_problem(spec, state, count)
-            steps += _alter(spec, state)
-        elif count == spec.partitions:
-            steps.append(Create(spec.name, spec.partitions, spec.config))
-        # Else its queue is there with another partition count: that has to be settled first.
-    problems += [_step_problem(step) for step in steps]
+        steps += _alter(spec, state)
+    problems = [*added, *problems, *map(_step_problem, steps)]
     told = tuple(OldTier(spec.name, spec.queue.group) for spec in old if spec.queue)
-    return Plan(tuple(steps), tuple(problems), told)
+    return Plan(tuple(steps), tuple(problems), tuple(added), told)
 
 
 def concerned(specs: Sequence[TopicSpec], names: Iterable[str]) -> set[str]:
@@ -176,9 +202,51 @@ def old_mains(specs: Sequence[TopicSpec], names: Iterable[str]) -> list[OldMain]
     ]
 
 
-def _step_problem(step: Create | Alter) -> str:
+def added_problem(
+    topic: str, partitions: int, declared: int, queue: QueueTopics | None, *, running: bool = False
+) -> str:
+    """Say what it means that a main topic has more partitions than its queue, and the way out.
+
+    Args:
+        topic: its name.
+        partitions: how many it has.
+        declared: how many the queue has.
+        queue: whose topic it is.
+        running: whether a worker of the queue says so that goes on, not one that refuses to start.
+    """
+    name = queue.queue if queue else ""
+    old = "partition 0" if declared == 1 else f"partitions 0 to {declared - 1}"
+    drain = "let the workers run" if running else f"run 'worker -q {name} --drain --old-partitions'"
+    return (
+        f"topic {topic} has {counted(partitions, 'partition')}, and queue {name!r} {declared}: "
+        "partitions were added, so keys go to other partitions now, and jobs of a key may overtake "
+        f"those that wait in {old}; what is in the added ones waits, and nothing is lost. "
+        f"Stop what enqueues, {drain} until all in {old} is done, then set "
+        f"partitions={partitions} for the queue and run '{APPLY}'; its workers take all of them"
+    )
+
+
+def _was_added_to(spec: TopicSpec, state: TopicState, settled: int) -> bool:
+    """Whether a main topic has more partitions than its queue."""
+    queue = spec.queue
+    is_main = queue is not None and spec.name in queue.mains
+    return is_main and settled == spec.partitions < state.partitions
+
+
+def _may_grow(spec: TopicSpec, state: TopicState, there: Mapping[str, TopicState]) -> bool:
+    """Whether a topic that only workers write lacks partitions that all main topics have."""
+    if spec.queue is None or spec.name in spec.queue.mains or state.partitions >= spec.partitions:
+        return False
+    mains = [there[main].partitions for main in spec.queue.mains if main in there]
+    return bool(mains) and set(mains) == {spec.partitions}
+
+
+def _step_problem(step: Step) -> str:
     if isinstance(step, Create):
         return f"topic {step.topic} does not exist; '{APPLY}' creates it"
+    if isinstance(step, Grow):
+        have = counted(step.before, "partition")
+        return f"topic {step.topic} has {have} and needs {step.partitions}; '{APPLY}' adds them"
     wrong = ", ".join(
         f"{name} is {step.before.get(name, 'not set')} and must be "
         f"{'at least ' if name in _AT_LEAST else ''}{value}"
@@ -197,6 +265,11 @@ def _count_problem(spec: TopicSpec, state: TopicState, settled: int) -> list[str
             f"{have}, the app says {spec.partitions}: keys would change their partition, so none "
             f"are ever added or removed; set partitions={state.partitions} for its queue, or "
             "declare a queue of another name"
+        )
+    elif state.partitions < settled != spec.partitions and spec.name not in spec.queue.mains:
+        problem = (
+            f"{have} and queue {spec.queue.queue!r} otherwise {settled}: set partitions={settled} "
+            f"for it, and '{APPLY}' adds what is missing"
         )
     else:
         problem = (
@@ -236,13 +309,19 @@ def _queues(specs: Iterable[TopicSpec]) -> list[QueueTopics]:
 def _settled_counts(
     specs: Sequence[TopicSpec], there: Mapping[str, TopicState]
 ) -> dict[QueueTopics, int]:
-    """The partition count of each queue: of its first topic that exists, else what code says."""
+    """The partition count of each queue.
+
+    It is what code says, if a topic of it has so many or none is there; else that of the first.
+    """
     wanted = {spec.queue: spec.partitions for spec in specs if spec.queue is not None}
-    found: dict[QueueTopics, int] = {}
+    found: dict[QueueTopics, list[int]] = {queue: [] for queue in wanted}
     for spec in specs:
         if spec.queue is not None and spec.name in there:
-            found.setdefault(spec.queue, there[spec.name].partitions)
-    return {**wanted, **found}
+            found[spec.queue].append(there[spec.name].partitions)
+    return {
+        queue: count if count in found[queue] or not found[queue] else found[queue][0]
+        for queue, count in wanted.items()
+    }
 
 
 def _old_tiers(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> list[TopicSpec]:

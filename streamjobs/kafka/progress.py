@@ -23,10 +23,13 @@ class GroupProgress:
         settings: of the process.
         group: the group's id.
         topics: whose partitions count.
+        partitions: how many of each topic count; None: all.
     """
 
-    def __init__(self, settings: Settings, group: str, topics: Iterable[str]) -> None:
-        self._topics = list(topics)
+    def __init__(
+        self, settings: Settings, group: str, topics: Iterable[str], partitions: int | None = None
+    ) -> None:
+        self._topics, self._count = list(topics), partitions
         # Read uncommitted: the end is the high watermark, records of open transactions included.
         config = consumer_config(settings, group, isolation_level="read_uncommitted")
         self._consumer = Consumer(config)
@@ -55,7 +58,11 @@ class GroupProgress:
         if not self._partitions:
             for topic in self._topics:
                 metadata = self._consumer.list_topics(topic, timeout=CALL_TIMEOUT).topics[topic]
-                self._partitions += [TopicPartition(topic, p) for p in metadata.partitions]
+                self._partitions += [
+                    TopicPartition(topic, p)
+                    for p in metadata.partitions
+                    if self._count is None or p < self._count
+                ]
         return self._partitions
 
     def _done(self, partition: TopicPartition) -> bool:

@@ -25,7 +25,9 @@ class Drained:
     def __init__(self, settings: Settings, ladders: list[Ladder]) -> None:
         self._stack = ExitStack()
         self._groups = [
-            self._stack.enter_context(GroupProgress(settings, x.topics.group, [*x.mains, *x.reads]))
+            self._stack.enter_context(
+                GroupProgress(settings, x.topics.group, [*x.mains, *x.reads], x.partitions)
+            )
             for x in ladders
         ]
 

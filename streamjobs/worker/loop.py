@@ -30,7 +30,7 @@ from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.parts import Parts
 from streamjobs.worker.tally import Tally
-from streamjobs.worker.telling import Telling, trouble
+from streamjobs.worker.telling import Telling, troubles
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -112,10 +112,10 @@ class QueueLoop(threading.Thread):
         self._stop_asked.set()
 
     @property
-    def trouble(self) -> str | None:
-        """What keeps some of its partitions from going on, or None."""
+    def troubles(self) -> list[str]:
+        """What keeps some of its partitions from going on, a sentence each."""
         cycle: CommitCycle | None = getattr(self, "_cycle", None)  # there is none before it joins
-        return None if cycle is None else trouble(self._consumer.missing, cycle.refused)
+        return [] if cycle is None else troubles(self._consumer.missing, cycle.refused)
 
     # -- the thread --------------------------------------------------------------------------
 

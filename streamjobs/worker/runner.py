@@ -43,6 +43,7 @@ from streamjobs.worker.loop import QueueLoop, State
 from streamjobs.worker.parts import Member, Parts
 from streamjobs.worker.source import Source
 from streamjobs.worker.taking import Taking, Topics, read_id
+from streamjobs.worker.watch import TopicWatch
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -67,6 +68,7 @@ class Options:
         drain_budget: seconds that running jobs have to end at a stop or a rebalance.
         children: child processes for each queue's suspects.
         from_earliest: begin where a log begins whose offsets are lost, its beginning with them.
+        old_partitions: run although partitions were added to a main topic, without those.
     """
 
     concurrency: int = 16
@@ -74,6 +76,7 @@ class Options:
     drain_budget: float = 20.0
     children: int = 2
     from_earliest: bool = False
+    old_partitions: bool = False
 
 
 class Worker:
@@ -93,6 +96,7 @@ class Worker:
         self._queues = [source.registry.find_queue(name) for name in queues]
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._loops: list[QueueLoop] = []
+        self._watch = TopicWatch(source.settings)
         self.metrics_registry = CollectorRegistry()
         self._metrics = WorkerMetrics(self.metrics_registry)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -116,8 +120,10 @@ class Worker:
         try:
             for loop in self._loops:
                 loop.start()
+            self._watch.start()
             self._wait(ladders)
         finally:
+            self._watch.stop()
             for loop in self._loops:
                 loop.stop()
             for loop in self._loops:
@@ -136,14 +142,15 @@ class Worker:
         return not stuck, f"loops stuck: {', '.join(stuck)}" if stuck else "turning"
 
     def ready(self) -> tuple[bool, str]:
-        """Whether every loop is in its group and running, and no partition stands still."""
+        """Whether every loop is in its group and running, its topics are sound, and none waits."""
         if not self._loops:
             return False, "waiting for a Kafka broker"
-        waiting = [
-            f"{x.queue}: {x.trouble or x.state.value}"
-            for x in self._loops
-            if x.state is not State.RUNNING or x.trouble
-        ]
+        waiting = []
+        for loop in self._loops:
+            # A topic that is not there may be told by both, in the same words.
+            told = dict.fromkeys((*loop.troubles, *self._watch.problems(loop.queue)))
+            if told or loop.state is not State.RUNNING:
+                waiting.append(f"{loop.queue}: {'; '.join(told) or loop.state.value}")
         return not waiting, ", ".join(waiting) or "running"
 
     def report(self) -> list[dict[str, Any]]:
@@ -170,7 +177,8 @@ class Worker:
         while self._await_broker():
             try:
                 with Admin(self._source.settings) as admin:
-                    return [self._check(admin, queue) for queue in self._queues]
+                    skip = self._options.old_partitions
+                    return [self._check(admin, queue, skip=skip) for queue in self._queues]
             except BrokerUnavailable as error:
                 logger.warning("%s; trying on", error)
                 self._stop_asked.wait(BROKER_PAUSE)
@@ -190,8 +198,13 @@ class Worker:
                 return True
         return False
 
-    def _check(self, admin: Admin, queue: Queue) -> Ladder:
+    def _check(self, admin: Admin, queue: Queue, *, skip: bool) -> Ladder:
         """Refuse topics that would lose jobs or order; read the ladder off the broker.
+
+        Args:
+            admin: asks the broker.
+            queue: whose topics.
+            skip: whether partitions that were added to a main topic are left alone, not refused.
 
         Raises:
             TopicsError: all that is wrong, with the command that mends it.
@@ -203,7 +216,10 @@ class Worker:
             problems += [main.problem for main in admin.old_mains(specs, there) if main.waiting]
         else:
             plan = admin.plan(specs)
-            problems = list(plan.problems)
+            problems = [p for p in plan.problems if not (skip and p in plan.added)]
+            if skip:
+                for problem in plan.added:
+                    logger.error("%s", problem)
             for main in plan.old_mains:
                 if not main.waiting:
                     logger.warning("%s", main)
@@ -219,6 +235,7 @@ class Worker:
             {topic: there[topic].topic_id for topic in (*topics.mains, *reads)},
             queue.retry.immediate,
             Ordering(queue.ordering),
+            queue.partitions,
         )
 
     def _check_embedded(
@@ -245,12 +262,15 @@ class Worker:
         source, options = self._source, self._options
         parts = self._parts(queue, ladder)
         known = set(parts.tiers)
+        self._watch.watch(ladder)
 
         def renew(topics: Collection[str]) -> Parts | None:
             if known.issuperset(ladder.topics.tiers_among(topics)):
                 return None
             with Admin(source.settings) as admin:
-                grown = self._parts(queue, self._check(admin, queue))
+                now = self._check(admin, queue, skip=True)
+            grown = self._parts(queue, now)
+            self._watch.watch(now)
             known.update(grown.tiers)
             return grown
 

@@ -94,18 +94,23 @@ class Telling:
         )
 
 
-def trouble(missing: Mapping[str, str], refused: Mapping[int, str]) -> str | None:
-    """Say what keeps some partitions from going on, or None; called by any thread.
+def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str]:
+    """Say what keeps some partitions from going on, a sentence each; called by any thread.
 
     Args:
         missing: topics that are not there.
         refused: partitions of which a record cannot be written, and why.
     """
-    told = [f"topic {topic} is not there: streamjobs topics apply" for topic in sorted([*missing])]
+    told = [absent(topic) for topic in sorted([*missing])]
     told += [
         f"partition {number} stands still: {why}" for number, why in sorted([*refused.items()])
     ]
-    return "; ".join(told) or None
+    return told
+
+
+def absent(topic: str) -> str:
+    """Say that a topic is not there."""
+    return f"topic {topic} is not there: streamjobs topics apply"
 
 
 def _name(record: Record) -> str:

@@ -77,7 +77,7 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
 
         # Then it ends, and has named each
         expected = [
-            (f"topic {base}.low has 3 partitions", f"kafka-topics.sh --delete --topic {base}.low"),
+            (f"topic {base}.low has 3 partitions", "partitions were added", "set partitions=3"),
             (f"topic {base}.dlq has 4 partitions", f"kafka-topics.sh --delete --topic {base}.dlq"),
             (f"topic {base}.retry.5m has 1 partition", f"--delete --topic {base}.retry.5m"),
             (f"topic {base}.low: cleanup.policy is compact,delete and must be delete", APPLY),

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 from streamjobs.app import App
 from streamjobs.cli.app_loader import load_app
@@ -201,6 +202,15 @@ class Scene:
             done = admin.committed(name, partitions)
             logs = admin.watermarks(partitions)
         return sum(log.end - done.get(place, log.start) for place, log in logs.items())
+
+
+def refusal(worker: WorkerProcess) -> str:
+    """Why a worker with ``--http 0`` is not ready; empty when it is."""
+    try:
+        worker.http("/readyz")
+    except HTTPError as error:
+        return error.read().decode()
+    return ""
 
 
 MakeScene = Callable[..., Scene]

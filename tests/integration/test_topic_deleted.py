@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from urllib.error import HTTPError
-
 from confluent_kafka.admin import AdminClient
-from integration.scene import MakeScene, WorkerProcess, eventually
+from integration.scene import MakeScene, eventually, refusal
 
 SOURCE = """
+from streamjobs.worker import watch
+watch.LOOK_EVERY = 0.5
+
 app.queue("mail", partitions=2)
 
 @app.job(queue="mail")
 def send(ctx: Context, number: int) -> None:
     note("end", ctx.job_id)
 """
-
-
-def refusal(worker: WorkerProcess) -> str:
-    """Why it is not ready; empty when it is."""
-    try:
-        worker.http("/readyz")
-    except HTTPError as error:
-        return error.read().decode()
-    return ""
 
 
 def test_it_is_told_and_it_goes_on_when_the_topic_is_back(make_scene: MakeScene) -> None:

@@ -10,6 +10,7 @@ import pytest
 from streamjobs.kafka.plan import (
     Alter,
     Create,
+    Grow,
     OldMain,
     TopicState,
     concerned,
@@ -106,13 +107,52 @@ def test_another_partition_count_is_a_problem_and_no_step() -> None:
     assert all("set partitions=8" in problem for problem in plan.problems)
 
 
-def test_main_decides_which_count_is_right() -> None:
+def grown_main(count: int = 8) -> dict[str, TopicState]:
     there = as_wanted()
-    there["shop.mail"] = replace(there["shop.mail"], partitions=8)
-    problems = make_plan(SPECS, there).problems
-    assert "set partitions=8" in problems[0]
-    assert all("queue 'mail' otherwise 8" in problem for problem in problems[1:])
-    assert len(problems) == len(SPECS) - 1
+    there["shop.mail"] = replace(there["shop.mail"], partitions=count)
+    return there
+
+
+def test_partitions_that_were_added_to_main_are_told_with_the_way_out() -> None:
+    # given a main topic to which somebody added partitions
+    plan = make_plan(SPECS, grown_main())
+    # then that is the problem, and its queue's other topics are none
+    (problem,) = plan.problems
+    assert plan.added == plan.problems
+    assert "topic shop.mail has 8 partitions, and queue 'mail' 4: partitions were added" in problem
+    for part in ("partitions 0 to 3", "'worker -q mail --drain --old-partitions'", "partitions=8"):
+        assert part in problem
+    assert plan.steps == ()
+
+
+def test_a_missing_tier_is_made_as_the_queue_says_although_main_has_grown() -> None:
+    there = grown_main()
+    del there["shop.mail.retry.1s"]
+    (step,) = make_plan(SPECS, there).steps
+    assert isinstance(step, Create)
+    assert step.partitions == 4
+
+
+def test_topics_that_only_workers_write_get_the_partitions_that_main_has() -> None:
+    # given code that says what main has by now, and an old tier beside it
+    there = grown_main() | as_wanted(queue_specs(QUEUE, partitions=4, delays=[60])[1:2])
+    specs = [schemas_spec("shop"), *queue_specs(QUEUE, partitions=8, delays=[1, 10])]
+    plan = make_plan(specs, there)
+    # then all the others are to grow, and nothing else is wrong
+    ends = ("retry.1s", "retry.10s", "dlq", "marks", "retry.1m")
+    assert plan.steps == tuple(Grow(f"shop.mail.{end}", 8, 4) for end in ends)
+    assert all("has 4 partitions and needs 8; 'streamjobs" in problem for problem in plan.problems)
+
+
+def test_nothing_grows_beside_main_topics_that_are_not_as_code_says() -> None:
+    # given code that says neither
+    specs = [schemas_spec("shop"), *queue_specs(QUEUE, partitions=6, delays=[1, 10])]
+    plan = make_plan(specs, grown_main())
+    # then main decides, and the others come after it
+    assert plan.steps == ()
+    assert "set partitions=8" in plan.problems[0]
+    assert all("set partitions=8 for it" in problem for problem in plan.problems[1:])
+    assert len(plan.problems) == len(SPECS) - 1
 
 
 def test_nothing_is_created_beside_a_main_topic_of_another_count() -> None:
@@ -137,7 +177,8 @@ def test_a_tier_that_code_names_no_more_has_to_be_sound_still() -> None:
     old = there["shop.mail.retry.1m"]
     there[old.name] = replace(old, config={**old.config, "message.timestamp.type": "CreateTime"})
     plan = make_plan(SPECS, there)
-    assert [step.topic for step in plan.steps] == ["shop.mail.retry.1m"]
+    assert plan.steps[0] == Grow("shop.mail.retry.1m", 4, 3)
+    assert [step.topic for step in plan.steps] == ["shop.mail.retry.1m"] * 2
     assert any("has 3 partitions" in problem for problem in plan.problems)
 
 

@@ -1,0 +1,120 @@
+"""Whether a queue's topics are still what its worker began with: looked at now and then.
+
+An operator can delete a topic or add partitions to it while workers run. Of some of that a consumer
+hears nothing, or minutes later. A thread with an admin client of its own asks the broker for the
+queue's topics by name, which costs one small request however many topics the broker has.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from streamjobs.engine.ladder import Ladder
+from streamjobs.errors import StreamjobsError
+from streamjobs.kafka.admin import Admin, TopicInfo
+from streamjobs.kafka.plan import APPLY, added_problem
+from streamjobs.settings import Settings
+from streamjobs.wording import counted
+from streamjobs.worker.telling import absent
+
+logger = logging.getLogger("streamjobs.worker")
+
+# Seconds between two looks.
+LOOK_EVERY = 30.0
+
+
+class TopicWatch:
+    """Looks at the topics of a worker's queues; what is wrong is logged and kept for readiness.
+
+    Args:
+        settings: of the process.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ladders: dict[str, Ladder] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
+        self._stop_asked = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="topic-watch", daemon=True)
+
+    def watch(self, ladder: Ladder) -> None:
+        """Look at this queue's topics from now on; a later ladder of the queue replaces it."""
+        self._ladders[ladder.topics.queue] = ladder
+
+    def problems(self, queue: str) -> tuple[str, ...]:
+        """What was wrong with a queue's topics at the last look, a sentence each; any thread."""
+        return self._problems.get(queue, ())
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more; may be called before ``start``, and does not wait for a look under way."""
+        self._stop_asked.set()
+
+    def look(self, admin: Admin) -> None:
+        """Compare once."""
+        for queue, ladder in list(self._ladders.items()):
+            there = admin.described(topics_of(ladder))
+            self._tell(queue, compare(ladder, there))
+
+    def _run(self) -> None:
+        try:
+            with Admin(self._settings) as admin:
+                if self._is_embedded(admin):
+                    return  # it has no topic administration, and nobody else's either
+                while not self._stop_asked.wait(LOOK_EVERY):
+                    try:
+                        self.look(admin)
+                    except StreamjobsError as error:
+                        logger.info("topics could not be looked at: %s", error)
+        except Exception:
+            logger.exception("topics are looked at no more")
+
+    def _is_embedded(self, admin: Admin) -> bool:
+        while not self._stop_asked.is_set():
+            try:
+                return admin.embedded
+            except StreamjobsError as error:
+                logger.info("topics could not be looked at: %s", error)
+                self._stop_asked.wait(LOOK_EVERY)
+        return True
+
+    def _tell(self, queue: str, found: tuple[str, ...]) -> None:
+        before, self._problems[queue] = self._problems.get(queue, ()), found
+        for problem in found:
+            if problem not in before:
+                logger.error("queue %s: %s", queue, problem)
+        if before and not found:
+            logger.warning("queue %s: its topics are as they must be again", queue)
+
+
+def topics_of(ladder: Ladder) -> list[str]:
+    """The topics that a queue's workers read or write."""
+    return [*ladder.mains, *ladder.reads, ladder.topics.dlq, ladder.topics.marks]
+
+
+def compare(ladder: Ladder, there: Mapping[str, TopicInfo]) -> tuple[str, ...]:
+    """Say what is wrong, a sentence each: topics that are gone, and other partition counts."""
+    wrong = []
+    declared = ladder.partitions
+    for topic in topics_of(ladder):
+        info = there.get(topic)
+        if info is None:
+            wrong.append(absent(topic))
+        elif declared is None or info.partitions == declared:
+            continue
+        elif topic in ladder.mains and info.partitions > declared:
+            wrong.append(
+                added_problem(topic, info.partitions, declared, ladder.topics, running=True)
+            )
+        else:
+            wrong.append(
+                f"topic {topic} has {counted(info.partitions, 'partition')}, and queue "
+                f"{ladder.topics.queue!r} {declared}: a worker that starts now refuses; "
+                f"'{APPLY}' says what to do"
+            )
+    return tuple(wrong)

@@ -1,0 +1,71 @@
+"""What is said of topics that are not what a worker began with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from unit.engine.drive import LONG, MAIN, SHORT, TOPICS
+
+from streamjobs.engine.ladder import Ladder
+from streamjobs.kafka.admin import TopicInfo
+from streamjobs.settings import Settings
+from streamjobs.worker.watch import TopicWatch, compare, topics_of
+
+LADDER = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), partitions=4)
+
+
+def there(**counts: int) -> dict[str, TopicInfo]:
+    """All topics with four partitions, but for those named; with 0 it is not there."""
+    named = {topic: counts.get(topic.rsplit(".", 1)[1], 4) for topic in topics_of(LADDER)}
+    return {topic: TopicInfo(count, "id") for topic, count in named.items() if count}
+
+
+def test_topics_as_they_were_are_fine() -> None:
+    assert compare(LADDER, there()) == ()
+
+
+def test_partitions_added_to_main_are_told_with_what_it_means_and_the_way_out() -> None:
+    (said,) = compare(LADDER, there(mail=6))
+    for part in (MAIN, "6 partitions", "may overtake", "nothing is lost", "set partitions=6"):
+        assert part in said
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_another_count_of_another_topic_is_told(count: int) -> None:
+    (said,) = compare(LADDER, there(dlq=count))
+    assert f"{TOPICS.dlq} has {count} partition" in said
+    assert "a worker that starts now refuses" in said
+
+
+@pytest.mark.parametrize("topic", topics_of(LADDER))
+def test_a_topic_that_is_gone_is_told_whichever_it_is(topic: str) -> None:
+    left = there()
+    del left[topic]
+    assert compare(LADDER, left) == (f"topic {topic} is not there: streamjobs topics apply",)
+
+
+def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptureFixture) -> None:
+    class Broker:
+        """Answers in turn."""
+
+        def __init__(self, *answers: dict[str, TopicInfo]) -> None:
+            self.answers = list(answers)
+
+        def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
+            assert names == topics_of(LADDER)
+            return self.answers.pop(0)
+
+    # given a watch, and a tier that is gone for two looks of four
+    watch = TopicWatch(Settings())
+    watch.watch(LADDER)
+    admin: Any = Broker(there(), there(**{"1s": 0}), there(**{"1s": 0}), there())
+    seen = []
+    for _ in range(4):
+        watch.look(admin)
+        seen.append(len(watch.problems("mail")))
+    # then it is wrong for as long, and told once
+    assert seen == [0, 1, 1, 0]
+    assert caplog.text.count(f"topic {SHORT} is not there") == 1
+    assert caplog.text.count("as they must be again") == 1
