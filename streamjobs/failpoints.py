@@ -79,7 +79,9 @@ class Failpoints:
             line = f"{name} {os.getpid()} {time.monotonic_ns()} {now}"
             os.write(self._file, line.ljust(HIT_BYTES - 1).encode() + b"\n")
         if now in _SIGNALS:
-            os.kill(os.getpid(), _SIGNALS[now])
+            # To this thread: one sent to the process is another thread's to act on, and this one
+            # may be past its place before the process stands still.
+            signal.pthread_kill(threading.get_ident(), _SIGNALS[now])
 
 
 def _order(order: str) -> tuple[str, tuple[str, int]]:

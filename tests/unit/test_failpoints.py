@@ -74,3 +74,28 @@ def test_what_stands_where_records_are_handled_has_none() -> None:
     for layer in ("engine", "executors", "codec"):
         code = "".join(p.read_text(encoding="utf-8") for p in (SOURCES / layer).rglob("*.py"))
         assert "failpoints" not in code
+
+
+def test_a_thread_that_stops_the_process_is_not_past_its_place(tmp_path: Path) -> None:
+    # Given threads beside the main one, each in a process of its own, that write behind the place
+    behind = tmp_path / "behind"
+    program = (
+        "import os, threading\nfrom streamjobs.failpoints import hit\n"
+        f"file = os.open({str(behind)!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "def act():\n    hit('cycle.taken')\n    os.write(file, b'past it')\n"
+        "thread = threading.Thread(target=act)\nthread.start()\nthread.join()"
+    )
+    environment = {**os.environ, VARIABLE: f"{tmp_path / 'hits'};cycle.taken=stop@1"}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(4)
+    ]
+
+    # When the processes stand still
+    stopped = [os.WIFSTOPPED(os.waitpid(each.pid, os.WUNTRACED)[1]) for each in processes]
+
+    # Then none has
+    for process in processes:
+        process.kill()
+        process.wait()
+    assert all(stopped)
+    assert behind.read_bytes() == b""

@@ -1,0 +1,117 @@
+"""A worker stands still inside a transaction for longer than the broker lets it be open.
+
+The broker ends the transaction, and its producer is used up: fenced, for good. Whether the worker
+is still a member of its group when it wakes depends on how long its session is.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+from integration.scene import MakeScene, Scene, WorkerProcess, eventually
+
+from streamjobs.failpoints import VARIABLE
+from streamjobs.kafka.admin import Admin
+
+SOURCE = """
+from streamjobs.kafka import cycle
+
+# As long as a transaction may be open; the client wants deliveries to give up before that.
+cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 3_000, 2_500
+
+jobs = {}
+for name in ("member", "sent", "expelled", "expelled-848"):
+    app.queue(name, partitions=1, retry=Retry(delays=("100ms",)))
+
+    @app.job(queue=name, name="job_" + name.replace("-", "_"))
+    def job(ctx: Context) -> None:
+        note("start", ctx.job_id, ctx.attempt)
+        if ctx.attempt == 1:
+            raise ValueError("not yet")
+        note("end", ctx.job_id)
+
+    jobs[name] = job
+"""
+
+
+class Case(NamedTuple):
+    """How a worker is stopped, and what is left of its membership when it wakes.
+
+    Attributes:
+        point: where in its transaction.
+        protocol: of its group.
+        session: milliseconds; None: as the broker has it for all groups, 6 s.
+        attempts: those that its job makes: one that nobody remembers is made again.
+    """
+
+    point: str
+    protocol: str
+    session: int | None
+    attempts: list[int]
+
+
+CASES = {
+    "member": Case("txn.produced", "classic", 60_000, [1, 2]),
+    "sent": Case("txn.offsets-sent", "classic", 60_000, [1, 2]),
+    "expelled": Case("txn.offsets-sent", "classic", 6_000, [1, 1, 2]),
+    "expelled-848": Case("txn.offsets-sent", "consumer", None, [1, 1, 2]),
+}
+
+
+def begin(scene: Scene, name: str, case: Case) -> WorkerProcess:
+    more = {VARIABLE: f"{hits(scene, name)};{case.point}=stop@1"}
+    more["STREAMJOBS_GROUP_PROTOCOL"] = case.protocol
+    if case.session is not None:
+        more["STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS"] = str(case.session)
+    return scene.worker(queue=name, **more)
+
+
+def hits(scene: Scene, name: str) -> Path:
+    return scene.folder / f"{name}.hits"
+
+
+def stand_still(scene: Scene) -> bool:
+    texts = [hits(scene, name).read_text() for name in CASES if hits(scene, name).exists()]
+    return len(texts) == len(CASES) and all(" stop" in text for text in texts)
+
+
+def test_it_goes_on_with_another_producer_and_moves_each_job_once(make_scene: MakeScene) -> None:
+    # Given workers that stand still inside of a transaction
+    scene = make_scene(SOURCE)
+    jobs = {name: scene.job("jobs")[name] for name in CASES}
+    ids = {name: job.enqueue().id for name, job in jobs.items()}
+    workers = {name: begin(scene, name, case) for name, case in CASES.items()}
+    eventually(lambda: stand_still(scene), "they stand still")
+
+    # When the broker has ended their transactions, and the session of some
+    tiers = [(f"{scene.name}.{name}.retry.100ms", 0) for name in CASES]
+    with Admin(scene.app.settings) as admin:
+
+        def ended() -> bool:
+            return all(log.end == 2 for log in admin.watermarks(tiers).values())
+
+        def members() -> list[int | None]:
+            return [admin.members(f"{scene.name}.{name}") for name in CASES]
+
+        eventually(ended, "behind each record stands the mark of its transaction's end")
+        eventually(lambda: members() == [1, 1, 0, 0], "some are no members any more")
+    for worker in workers.values():
+        worker.signal(signal.SIGCONT)
+
+    # Then for each one cycle has failed, with a producer that is used up, and it goes on
+    eventually(lambda: set(scene.noted("end")) == set(ids.values()), "all have ended")
+    for worker in workers.values():
+        failed = [line for line in worker.errors.splitlines() if "a commit cycle of" in line]
+        assert len(failed) == 1, worker.errors
+        assert "the producer is used up" in failed[0]
+
+    # And no attempt was made but those that nobody remembers, and each job was moved once
+    made = {
+        name: [int(w[2]) for w in scene.journal if w[:2] == ["start", i]] for name, i in ids.items()
+    }
+    assert made == {name: case.attempts for name, case in CASES.items()}
+    assert [len(scene.records(f"{name}.retry.100ms")) for name in CASES] == [1] * len(CASES)
+    assert all(worker.stop() == 0 for worker in workers.values())
+    assert scene.noted("end") == dict.fromkeys(ids.values(), 1)
