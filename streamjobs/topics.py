@@ -15,6 +15,7 @@ DLQ_RETENTION_MS = 30 * DAY_MS
 TIER_SLACK_MS = 7 * DAY_MS
 # The broker's own default for max.message.bytes (Kafka 4.3: 1 MiB + 12 for a batch's head).
 MAIN_MAX_BYTES = 1_048_588
+MAX_BYTES = "max.message.bytes"
 # Room for the headers of a move, so that a job that fitted into main always fits on its way on.
 HEADER_ROOM = 65_536
 
@@ -214,10 +215,10 @@ def tier_spec(topics: QueueTopics, delay: float, partitions: int) -> TopicSpec:
 
 
 def _onward(retention_ms: int) -> dict[str, str]:
-    """The settings of a topic that jobs are moved to."""
+    """The settings of a topic that jobs are moved to; it must take more where main takes more."""
     return {
         **_KEPT,
-        "max.message.bytes": str(MAIN_MAX_BYTES + HEADER_ROOM),
+        MAX_BYTES: str(MAIN_MAX_BYTES + HEADER_ROOM),
         "retention.ms": str(retention_ms),
     }
 

@@ -15,7 +15,6 @@ from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.failures import kafka_error
 from streamjobs.settings import Settings
-from streamjobs.topics import HEADER_ROOM, MAIN_MAX_BYTES
 
 logger = logging.getLogger("streamjobs.kafka")
 
@@ -28,6 +27,8 @@ DELIVERY_TIMEOUT_MS = 10_000
 # some connection of the client changes its state. An idle one that is closed does; a worker that
 # moves nothing pays with a new connection for its next transaction.
 IDLE_MS = 5_000
+# The most that librdkafka can be told.
+MESSAGE_MAX_BYTES = 1_000_000_000
 # No client call of the loop takes longer; what is not done then is asked again.
 CALL_TIMEOUT = 1.0
 
@@ -83,10 +84,10 @@ class _Producing:
     """A producer whose delivery reports are all looked at."""
 
     def __init__(self, settings: Settings, **extra: Any) -> None:
-        room = MAIN_MAX_BYTES + HEADER_ROOM
         config = producer_config(
             settings,
-            message_max_bytes=max(room, int(settings.kafka.get("message.max.bytes", 0))),
+            # What a main topic took has to be moved on: the topics' limits count, not the client's.
+            message_max_bytes=MESSAGE_MAX_BYTES,
             # Records come in whole cycles and are flushed at once.
             linger_ms=0,
             **extra,

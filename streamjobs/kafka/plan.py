@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from streamjobs.topics import QueueTopics, TopicSpec, tier_spec
+from streamjobs.topics import HEADER_ROOM, MAX_BYTES, QueueTopics, TopicSpec, tier_spec
 from streamjobs.wording import counted
 
 APPLY = "streamjobs topics apply"
 # Settings of which more is as good: -1 stands for no limit.
-_AT_LEAST = frozenset({"retention.ms", "max.message.bytes"})
+_AT_LEAST = frozenset({"retention.ms", MAX_BYTES})
 _UNLIMITED = -1
 
 
@@ -167,7 +167,7 @@ def make_plan(specs: Sequence[TopicSpec], there: Mapping[str, TopicState]) -> Pl
     added: list[str] = []
     settled = _settled_counts(specs, there)
     old = _old_tiers(specs, there)
-    for spec in [*specs, *old]:
+    for spec in (_roomy(spec, there) for spec in [*specs, *old]):
         state = there.get(spec.name)
         count = spec.partitions if spec.queue is None else settled[spec.queue]
         if state is None:
@@ -224,6 +224,16 @@ def added_problem(
         f"Stop what enqueues, {drain} until all in {old} is done, then set "
         f"partitions={partitions} for the queue and run '{APPLY}'; its workers take all of them"
     )
+
+
+def _roomy(spec: TopicSpec, there: Mapping[str, TopicState]) -> TopicSpec:
+    """Let a topic that jobs are moved to take the largest that main topics take, and headers."""
+    if spec.queue is None or MAX_BYTES not in spec.config:
+        return spec
+    mains = [there[main].config for main in spec.queue.mains if main in there]
+    largest = max((int(config.get(MAX_BYTES, 0)) for config in mains), default=0)
+    room = max(int(spec.config[MAX_BYTES]), largest + HEADER_ROOM)
+    return replace(spec, config={**spec.config, MAX_BYTES: str(room)})
 
 
 def _was_added_to(spec: TopicSpec, state: TopicState, settled: int) -> bool:

@@ -103,7 +103,8 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
     """
     told = [absent(topic) for topic in sorted([*missing])]
     told += [
-        f"partition {number} stands still: {why}" for number, why in sorted([*refused.items()])
+        f"partition {number} stands still: {why}; 'streamjobs topics plan' says what mends it"
+        for number, why in sorted([*refused.items()])
     ]
     return told
 

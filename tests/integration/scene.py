@@ -18,10 +18,18 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export them
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
+
 from streamjobs.app import App
 from streamjobs.cli.app_loader import load_app
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.reader import Record, read
 
 # What every scene's module begins with. A line is one write: it survives the process's SIGKILL.
@@ -193,6 +201,19 @@ class Scene:
             partitions = admin.topics([name])[name].partitions
             logs = admin.watermarks([(name, p) for p in range(partitions)])
         return list(read(self.app.settings, {p: (x.start, x.end) for p, x in logs.items()}))
+
+    def limit(self, topic: str, largest: int) -> None:
+        """Set the largest message that ``APP.TOPIC`` takes, in bytes."""
+        admin = AdminClient(admin_config(self.app.settings))
+        entry = ConfigEntry(
+            "max.message.bytes", str(largest), incremental_operation=AlterConfigOpType.SET
+        )
+        resource = ConfigResource(
+            ConfigResource.Type.TOPIC, f"{self.name}.{topic}", incremental_configs=[entry]
+        )
+        answers: dict[Any, Any] = admin.incremental_alter_configs([resource])
+        for answer in answers.values():
+            answer.result(10)
 
     def lag(self, queue: str = "mail") -> int:
         """How many offsets of the main topic's partitions are not committed."""

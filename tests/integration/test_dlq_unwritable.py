@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs do not export them
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-)
-from integration.scene import MakeScene, Scene, WorkerProcess, eventually
-
-from streamjobs.kafka.config import admin_config
+from integration.scene import MakeScene, eventually, refusal
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
@@ -37,7 +27,7 @@ def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -
     eventually(lambda: len(scene.noted("end")) == len(where), "the first jobs are done")
 
     # When somebody lowers the limit of its DLQ, and a job that is larger dies
-    alter(scene, "mail.dlq", "2000")
+    scene.limit("mail.dlq", 2000)
     send.enqueue(customer=bad, text="x" * 50_000)
     eventually(lambda: "partition 0 stands still" in worker.errors, "it is said")
 
@@ -45,32 +35,14 @@ def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -
     send.enqueue(customer=bad)
     send.enqueue(customer=good)
     eventually(lambda: scene.noted("end")[good] == 2, "the other partition goes on")
-    assert "stands still" in status(worker)
+    assert "stands still" in refusal(worker)
     assert scene.dead() == []
 
     # And when the topic is mended it lands, and what came after it runs, in order
-    alter(scene, "mail.dlq", "1114124")
+    scene.limit("mail.dlq", 1_114_124)
     eventually(lambda: scene.noted("end")[bad] == 2, "it goes on", within=60)
     (letter,) = scene.dead()
     assert letter["key"] == bad
-    eventually(lambda: "stands still" not in status(worker), "it is ready again")
+    eventually(lambda: "stands still" not in refusal(worker), "it is ready again")
     assert worker.stop() == 0
     assert scene.noted("start")[bad] == 3
-
-
-def status(worker: WorkerProcess) -> str:
-    try:
-        return worker.http("/readyz").strip()
-    except OSError as error:
-        return str(getattr(error, "read", lambda: b"")() or error)
-
-
-def alter(scene: Scene, topic: str, largest: str) -> None:
-    admin = AdminClient(admin_config(scene.app.settings))
-    entry = ConfigEntry("max.message.bytes", largest, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(
-        ConfigResource.Type.TOPIC, f"{scene.name}.{topic}", incremental_configs=[entry]
-    )
-    answers: dict[Any, Any] = admin.incremental_alter_configs([resource])
-    for answer in answers.values():
-        answer.result(10)

@@ -93,6 +93,23 @@ def test_keeping_more_than_asked_is_never_cut_back(topic: str, setting: str, hav
     assert (plan.steps, plan.problems) == ((), ())
 
 
+def test_what_main_takes_its_tiers_and_dlq_have_to_take_with_headers() -> None:
+    # given a main topic whose limit somebody has raised, and a tier of an older release
+    there = changed("shop.mail", {"max.message.bytes": "5000000"})
+    there |= as_wanted(queue_specs(QUEUE, partitions=4, delays=[60])[1:2])
+    plan = make_plan(SPECS, there)
+    # then all that its jobs may be moved to has to follow, with room for headers
+    ends = ("retry.1s", "retry.10s", "dlq", "retry.1m")
+    assert [step.topic for step in plan.steps] == [f"shop.mail.{end}" for end in ends]
+    limits = [step.config for step in plan.steps if isinstance(step, Alter)]
+    assert limits == [{"max.message.bytes": "5065536"}] * 4
+    assert all("must be at least 5065536" in problem for problem in plan.problems)
+
+
+def test_a_main_topic_that_takes_less_asks_for_no_less() -> None:
+    assert make_plan(SPECS, changed("shop.mail", {"max.message.bytes": "1000"})).steps == ()
+
+
 def test_another_partition_count_is_a_problem_and_no_step() -> None:
     # given a queue made with 8 partitions, and code that says 4
     there = {
