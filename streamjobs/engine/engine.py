@@ -60,6 +60,7 @@ class Engine:
         self._questions: list[int] = []
         self.breaker = None if breaker is None else BreakerState(breaker)
         self._probing = self._withheld = False
+        self._aside: dict[Partition, Log] = {}
         self._out = Outbox([[] for _ in ladder.mains])
         self._parking = Parking(ladder, self._out)
         self._turns = Turns(ladder, self._out, self._parking)
@@ -136,6 +137,10 @@ class Engine:
             if log is None or log.stale:
                 continue
             shard = self._shards[partition]
+            if log.ahead > batch[0].offset():  # type: ignore[operator]
+                batch = [m for m in batch if m.offset() >= log.ahead]  # type: ignore[operator] # noqa: PLW2901
+                if not batch:
+                    continue
             if not shard.active:
                 self._taking.arrived(shard, log, batch, now)
                 self._taking.go_on(shard, now)
@@ -148,7 +153,7 @@ class Engine:
     def ended(self, topic: str, partition: int, offset: int, now: float) -> None:
         """The consumer has reached the end of a partition, after all that was received of it."""
         log = self._logs.get((topic, partition))
-        if log is None or log.stale:
+        if log is None or log.stale or offset < log.ahead:
             return
         shard = self._shards[partition]
         if not shard.active:
@@ -158,6 +163,45 @@ class Engine:
             self._intake.main_ended(shard, log, offset, now)
         else:
             self._intake.tier_ended(log, offset)
+
+    def read_ahead(self) -> dict[Partition, int]:
+        """Return from where on what may be read by another reader than the consumer.
+
+        For a time in which the consumer hands nothing over: then what such a reader brings goes to
+        ``received_ahead``, beginning with these offsets and in order, and what the consumer brings
+        of it afterwards is dropped.
+        """
+        self._aside = {
+            partition: log
+            for partition, log in self._logs.items()
+            if log.begins and self._shards[log.partition].active and _reads(log)
+        }
+        positions = {p: log.watermark.position for p, log in self._aside.items()}
+        return {p: position for p, position in positions.items() if position is not None}
+
+    def received_ahead(
+        self, messages: Sequence[Message], ends: Sequence[tuple[str, int, int]], now: float
+    ) -> None:
+        """Take in what another reader brings, until the consumer hands something over again.
+
+        What arrives of a partition that was paused meanwhile is dropped from there on: the consumer
+        brings it when it is resumed.
+        """
+        for partition, batch in _by_partition(messages):
+            if (log := self._still_aside(partition)) is not None:
+                self.received(batch, now)
+                log.ahead = 1 + batch[-1].offset()  # type: ignore[operator]
+        for topic, number, offset in ends:
+            if (log := self._still_aside((topic, number))) is not None:
+                self.ended(topic, number, offset, now)
+                log.ahead = max(log.ahead, offset)
+
+    def _still_aside(self, partition: Partition) -> Log | None:
+        log = self._aside.get(partition)
+        if log is not None and log.live and _reads(log):
+            return log
+        self._aside.pop(partition, None)
+        return None
 
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
@@ -381,6 +425,11 @@ class Engine:
             self._logs[log.topic, log.partition] = log
         if not shard.logs:
             del self._shards[shard.number]
+
+
+def _reads(log: Log) -> bool:
+    """Whether the next record of a partition is wanted now."""
+    return not log.paused and not log.stale and log.refetch is None
 
 
 def _by_partition(

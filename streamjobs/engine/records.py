@@ -29,6 +29,8 @@ class Log:
     """One owned partition of the queue: a main topic's, or a retry tier's.
 
     Attributes:
+        ahead: what is below came by way of another reader while the consumer handed nothing over;
+            the consumer brings it again.
         topic, partition: which.
         delay: seconds a record waits here; None for main.
         rung: what a record's place here implies, when it does not say itself.
@@ -53,6 +55,7 @@ class Log:
     """
 
     __slots__ = (
+        "ahead",
         "at_end",
         "begins",
         "committed",
@@ -87,7 +90,7 @@ class Log:
         self.committed: Note | None = None
         self.note: Note | None = None
         self.epoch: int | None = None
-        self.told = self.suspect_upto = 0
+        self.told = self.suspect_upto = self.ahead = 0
         self.crowded = False
         self.held: deque[tuple[float, Record]] = deque()
         self.target: int | None = None

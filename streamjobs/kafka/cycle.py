@@ -13,7 +13,7 @@ from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
-from streamjobs.kafka.failures import kafka_error
+from streamjobs.kafka.failures import REMOVED, kafka_error
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -51,6 +51,7 @@ class CycleFailed(StreamjobsError):
 
     Attributes:
         fatal: whether the producer is used up (fenced, expired) and a new one is needed.
+        gone: whether the group has removed the member in whose name it is.
         refused: what the broker said of partitions that will take these records no other time.
     """
 
@@ -59,8 +60,10 @@ class CycleFailed(StreamjobsError):
         message: str,
         *,
         fatal: bool = False,
+        gone: bool = False,
         refused: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
+        self.gone = gone
         self.fatal, self.refused = fatal, dict(refused or {})
         super().__init__(message)
 
@@ -242,7 +245,8 @@ class TransactionalProducer(_Producing):
         inner = kafka_error(error)
         if inner.fatal():
             return CycleFailed(f"the producer is used up: {inner.str()}", fatal=True)
-        return self._abort() or CycleFailed(f"aborted: {inner.str()}")
+        gone = inner.code() in REMOVED
+        return self._abort() or CycleFailed(f"aborted: {inner.str()}", gone=gone)
 
     def _abort(self) -> CycleFailed | None:
         try:

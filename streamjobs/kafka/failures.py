@@ -53,6 +53,15 @@ _REFUSED = frozenset(
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     }
 )
+# What is said to a member that the group has removed. Not that its generation is an old one: under
+# KIP-848 that may only mean that there is a newer one for it.
+REMOVED = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
 # What is said of a topic or partition that does not exist.
 NO_TOPIC = frozenset(
     {

@@ -19,7 +19,7 @@ from confluent_kafka import (
 
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.config import consumer_config
-from streamjobs.kafka.failures import NO_TOPIC, translate
+from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -57,7 +57,15 @@ class InstanceIdTaken(StreamjobsError):
 
 
 class CommitRefused(StreamjobsError):
-    """The broker did not take a commit; it is tried again with fresh metadata."""
+    """The broker did not take a commit; it is tried again with fresh metadata.
+
+    Attributes:
+        gone: whether that is because it has removed this member from the group.
+    """
+
+    def __init__(self, message: str, *, gone: bool = False) -> None:
+        self.gone = gone
+        super().__init__(message)
 
 
 @dataclass(slots=True)
@@ -66,6 +74,37 @@ class Polled:
 
     messages: list[Any] = field(default_factory=list)
     ends: list[tuple[str, int, int]] = field(default_factory=list)
+
+
+class AsideReader:
+    """Reads partitions that a member owns, as a member of nothing, while that may not poll.
+
+    Args:
+        settings: of the process.
+        group: of the member.
+        positions: where to begin, by partition.
+    """
+
+    def __init__(self, settings: Settings, group: str, positions: Mapping[Partition, int]) -> None:
+        self._consumer = Consumer(consumer_config(settings, group))
+        self._consumer.assign([TopicPartition(*pair, at) for pair, at in positions.items()])
+
+    def poll(self) -> Polled:
+        """Return what is there, without waiting; errors are told to the member too, so not here."""
+        polled = Polled()
+        for message in self._consumer.consume(BATCH, 0):
+            error = message.error()
+            if error is None:
+                polled.messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                polled.ends.append(
+                    (message.topic() or "", message.partition() or 0, message.offset() or 0)
+                )
+        return polled
+
+    def close(self) -> None:
+        """Read no more."""
+        self._consumer.close()
 
 
 class GroupConsumer:
@@ -155,6 +194,14 @@ class GroupConsumer:
             logger.info("group %s: no list of topics yet: %s", self.group, error.args[0].str())
             return None
 
+    def aside(self, positions: Mapping[Partition, int]) -> AsideReader | None:
+        """Read these from there on while this consumer hands nothing over: in its callbacks.
+
+        Returns:
+            The reader, to be closed; None when there is nothing to read.
+        """
+        return AsideReader(self._settings, self.group, positions) if positions else None
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch no more of these until resumed; throws away what was prefetched of them."""
         self._each(self._consumer.pause, partitions)
@@ -208,10 +255,12 @@ class GroupConsumer:
         try:
             results = self._consumer.commit(offsets=offsets, asynchronous=False) or ()
         except KafkaException as error:
-            raise CommitRefused(str(error.args[0].str())) from error
+            inner = kafka_error(error)
+            raise CommitRefused(inner.str(), gone=inner.code() in REMOVED) from error
         for done in results:
             if done.error is not None:
-                raise CommitRefused(f"{done.topic}[{done.partition}]: {done.error.str()}")
+                what = f"{done.topic}[{done.partition}]: {done.error.str()}"
+                raise CommitRefused(what, gone=done.error.code() in REMOVED)
 
     @property
     def metadata(self) -> Any:

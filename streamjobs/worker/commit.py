@@ -55,6 +55,7 @@ class CommitCycle:
 
     Attributes:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
+        member: whether the broker still takes this owner's commits, as far as it has said.
         refused: shards that stand still since what they have to write is refused, and why.
     """
 
@@ -75,6 +76,7 @@ class CommitCycle:
         self._transactional = transactional
         self.transactional_id = self._new_id()
         self._announced = True
+        self.member = True
         self.refused: dict[int, str] = {}
         self._try_again = self._tell_again = 0.0
         self._under_way: Cycle | None = None
@@ -108,12 +110,15 @@ class CommitCycle:
         try:
             self._send(cycle, wait=wait)
         except (CycleFailed, CommitRefused) as error:
+            self.member = not error.gone
             self._failed(cycle, error)
             return False
         except NotAMember as error:
+            self.member = False
             logger.info("queue %s: %s", self._queue, error)
             self._engine.aborted(cycle)
             return False
+        self.member = True
         return True
 
     def confirm(self) -> bool:

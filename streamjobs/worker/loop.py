@@ -17,18 +17,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection
-from enum import Enum
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import InstanceIdTaken
+from streamjobs.kafka.group import InstanceIdTaken, Polled
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
-from streamjobs.worker.parts import Parts
+from streamjobs.worker.giving_back import GivingBack
+from streamjobs.worker.parts import Parts, State
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
@@ -53,17 +53,6 @@ JOIN_RETRY = 1.0
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
 FULL_WAIT, FULL_BATCH, FULL_POLL = 0.005, 256, 0.25
-# Seconds between looks at what still runs of shards that are given back.
-GIVING_BACK = 0.01
-
-
-class State(Enum):
-    """Where a loop's life is; see the module's table."""
-
-    JOINING = "joining"
-    RUNNING = "running"
-    DRAINING = "draining"
-    STOPPED = "stopped"
 
 
 class QueueLoop(threading.Thread):
@@ -296,12 +285,15 @@ class QueueLoop(threading.Thread):
             self._join_later(taken)
             return
         if polled.messages:
-            if self.tally.first is None:
-                self.tally.first = monotonic()
-            self._metrics.received(self.queue, len(polled.messages))
+            self._count(polled)
             self.engine.received(polled.messages, wall())
         for topic, partition, offset in polled.ends:
             self.engine.ended(topic, partition, offset, wall())
+
+    def _count(self, polled: Polled) -> None:
+        if self.tally.first is None:
+            self.tally.first = monotonic()
+        self._metrics.received(self.queue, len(polled.messages))
 
     def _tell_consumer(self) -> None:
         flow = self.engine.take_flow()
@@ -326,7 +318,8 @@ class QueueLoop(threading.Thread):
         """The group takes these back: let their running jobs end, commit, forget the rest.
 
         All of it happens here, since they are somebody else's when this returns. Shards that are
-        kept go on meanwhile with what is in hand; the client hands nothing over in here.
+        kept go on meanwhile: with what is in hand, and, as the consumer hands nothing over in here,
+        with what another one reads.
         """
         self._telling.partitions(logging.INFO, "revoked", partitions)
         hit("loop.revoked")
@@ -354,23 +347,23 @@ class QueueLoop(threading.Thread):
         self._collect()
         in_hand = counted(self.engine.load, "job")
         logger.info("queue %s: %s; %s in hand", self.queue, why, in_hand)
-        now = monotonic()
-        deadline = now + self._drain_budget
-        while (running := self._running_of(numbers)) and now < deadline:
-            self._keep_going(min(GIVING_BACK, deadline - now))
-            now = monotonic()
+        giving = GivingBack(
+            self.engine,
+            self._executor,
+            self._consumer,
+            self._cycle,
+            deadline=monotonic() + self._drain_budget,
+            go_on=self._keep_going,
+            count=self._count,
+        )
+        # When the process ends, what runs of lost partitions is waited for too.
+        running = giving.let_end(None if self.state is State.DRAINING else numbers)
         self._collect()
         self._tell_failures()
         if running:
             self._telling.not_done(why, self._drain_budget, running)
-        self._cycle.run(wait=True, clean=partitions)
-
-    def _running_of(self, numbers: Collection[int]) -> int:
-        """How many jobs of these shards run; what has ended can be collected after this."""
-        running = self._executor.running()
-        if self.state is State.DRAINING:
-            return len(running)  # those of lost partitions too: this process ends
-        return sum(record.log.live and record.log.partition in numbers for record in running)
+        if not giving.commit(partitions):
+            self._telling.not_committed(why, self._drain_budget)
 
     def _keep_going(self, seconds: float) -> None:
         """A turn without the consumer, for the shards that are kept."""

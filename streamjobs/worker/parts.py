@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from streamjobs.engine.engine import Engine
@@ -11,6 +12,15 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.taking import Taking
+
+
+class State(Enum):
+    """Where a loop's life is; see the table of ``worker.loop``."""
+
+    JOINING = "joining"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
 
 
 class Member(Protocol):

@@ -39,8 +39,8 @@ from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
-from streamjobs.worker.loop import QueueLoop, State
-from streamjobs.worker.parts import Member, Parts
+from streamjobs.worker.loop import QueueLoop
+from streamjobs.worker.parts import Member, Parts, State
 from streamjobs.worker.source import Source
 from streamjobs.worker.taking import Taking, Topics, read_id
 from streamjobs.worker.watch import TopicWatch

@@ -67,6 +67,17 @@ class Telling:
             counted(jobs, "job is", "jobs are"),
         )
 
+    def not_committed(self, why: str, budget: float) -> None:
+        """Tell that the broker has not taken the last commit within the seconds that it had."""
+        logger.error(
+            "queue %s: %s, and the group's coordinator has not taken the last commit within %g s; "
+            "nothing is lost, but what ended since the commit before runs again elsewhere: was a "
+            "broker down, or this worker cut off from its group?",
+            self._queue,
+            why,
+            budget,
+        )
+
     def breaker_opened(self, breaker: BreakerState, records: Sequence[Record]) -> None:
         """Tell that the queue pauses itself; ``records`` are those that came back last."""
         self._opened_at = monotonic()

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in range(options.runs):
         seed = options.seed + number
         protocol = options.protocol or PROTOCOLS[seed % 2]
-        plan = Plan(seed, options.seconds, protocol, killers=options.killers, gaps=gaps)
+        plan = Plan(seed, options.seconds, protocol, killers=not options.no_killers, gaps=gaps)
         with start_broker("kafka", nodes=options.nodes, say=lambda _: None) as broker:
             folder = Path(options.folder or tempfile.mkdtemp(prefix="chaos-")) / f"seed-{seed}"
             broken += _play(plan, broker, folder, totals)
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--protocol", choices=PROTOCOLS, help="default: in turn, by the seed")
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3)
     parser.add_argument("--folder", help="of journals, hits and logs; default: a new one")
-    parser.add_argument("--killers", action="store_true", help="jobs that kill their worker too")
+    parser.add_argument("--no-killers", action="store_true", help="no job kills its worker")
     parser.add_argument("--strict", action="store_true", help="excuse no known gap of the product")
     return parser
 

@@ -34,9 +34,14 @@ class Trouble(Exception):
 
 @app.job(queue="work", key="lane")
 def work(ctx: Context, lane: str, fails: int, ms: int, end: str) -> None:
-    """Take ``ms`` milliseconds, fail ``fails`` times, and end as ``end`` says."""
+    """Take ``ms`` milliseconds, fail ``fails`` times, and end as ``end`` says.
+
+    With ``kill`` each attempt that fails takes its process with it.
+    """
     serial = JOURNAL.started(ctx.job_id, lane, ctx.attempt)
-    if end == "kill" and ctx.attempt == 1:
+    if end == "kill" and ctx.attempt <= fails:
+        outcome = _outcome(ctx.attempt, fails, end)
+        JOURNAL.killed(ctx.job_id, lane, ctx.attempt, serial, outcome)
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(ms / 1000)
     if end == "child" and ctx.attempt > fails:

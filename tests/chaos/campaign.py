@@ -57,7 +57,7 @@ class Plan:
     protocol: str
     most: int = 6
     quiet: bool = True
-    killers: bool = False
+    killers: bool = True
     gaps: frozenset[Gap] = frozenset()
 
 
@@ -194,6 +194,7 @@ class Campaign:
         stored, ends = stored_records(self._app)
         hits = self._fleet.hits()
         events = [e for path in self._folder.glob("*.events") for e in read_events(path)]
+        self._fleet.killed_by(events)
         return History(
             session=SESSION,
             events=events,

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from history.events import Event, Kind
 from history.model import SECOND, Fault, Hit, Process
 
 from streamjobs.failpoints import HIT_BYTES, POINTS, VARIABLE
@@ -138,6 +140,15 @@ class Fleet:
                 process.killed = hit.at
                 self.faults.append(Fault(hit.at, hit.at, f"worker {process.worker}: {hit.name}"))
         return found
+
+    def killed_by(self, events: Iterable[Event]) -> None:
+        """Take in which workers were killed by a job of theirs."""
+        for event in events:
+            process = self.processes.get(event.worker)
+            if event.kind is Kind.KILLED and process is not None and process.pid == event.pid:
+                process.killed = event.at
+                what = f"worker {process.worker} was killed by job {event.job}"
+                self.faults.append(Fault(event.at, event.at, what))
 
     def _hits(self) -> list[Hit]:
         path = self._folder / "hits"

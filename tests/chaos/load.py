@@ -16,6 +16,8 @@ from streamjobs.errors import StreamjobsError
 RATE, THREADS = 35.0, 3
 HOT, COLD = ("hot-0", "hot-1"), [f"cold-{n}" for n in range(400)]
 POISON = (b"", b"\x00", b"{}", b"\xc3\x01" + bytes(8), b"\xc3\x01" + bytes(60), None)
+# One job in so many kills its process: once in ten seconds of three threads.
+KILLER = 1_000
 # Seconds between poisonous records.
 POISON_INTERVAL = 0.7
 
@@ -72,9 +74,11 @@ class Load:
     def _how(self, draw: random.Random) -> dict[str, Any]:
         chance = draw.random()
         fails = 0 if chance > 0.2 else 1 if chance > 0.08 else 2 if chance > 0.03 else 3
-        ends = ["child", "discard", "dead"] + ["kill"] * self._killers
-        end = draw.choice(ends) if draw.random() < 0.08 else "success"
+        end = draw.choice(["child", "discard", "dead"]) if draw.random() < 0.08 else "success"
         ms = draw.randrange(200, 400) if draw.random() < 0.02 else draw.randrange(20)
+        if self._killers and draw.random() < 1 / KILLER:
+            # The first attempt alone, or each: then it is dead after three of them.
+            fails, end = draw.choice([1, 9]), "kill"
         return {"fails": fails, "ms": ms, "end": end}
 
     def _spoil(self, draw: random.Random) -> None:

@@ -29,6 +29,7 @@ NEEDED = {
 # what the product may never come to.
 NEEDED_IN_ALL = {
     "waiting moves": 20,
+    "kills by jobs": 10,
     **{f"hit {name}": 20 for name in POINTS if name not in RARE},
 }
 STORIES = 5

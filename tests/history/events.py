@@ -24,6 +24,7 @@ class Kind(IntEnum):
     ENQUEUED = 1  # acknowledged: the log has it
     STARTED = 2  # an attempt began
     ENDED = 3  # an attempt ended
+    KILLED = 4  # an attempt is about to kill the process it runs in
 
 
 class Outcome(IntEnum):
@@ -51,7 +52,8 @@ class Event:
 
     Attributes:
         kind: what.
-        outcome: of an attempt that ended.
+        outcome: of an attempt that ended; of one that kills its process: what it comes to if that
+            is a child, whose parent sees it.
         attempt: which, from 1.
         pid: of the process.
         worker: the incarnation: which process of the campaign, from 1; 0 is a producer.
@@ -119,6 +121,10 @@ class Journal:
     def ended(self, job: str, key: str, attempt: int, serial: int, outcome: Outcome) -> None:
         """It ends."""
         self._write(Kind.ENDED, job, key, (outcome, attempt, serial))
+
+    def killed(self, job: str, key: str, attempt: int, serial: int, outcome: Outcome) -> None:
+        """It kills its process now."""
+        self._write(Kind.KILLED, job, key, (outcome, attempt, serial))
 
     def _write(
         self, kind: Kind, job: str, key: str, run: Run = NO_RUN, place: tuple[int, int] = (-1, -1)

@@ -176,7 +176,7 @@ class History:
     def attempts(self) -> list[Attempt]:
         """All attempts, by start."""
         # By process: what runs in a child of its worker counts for itself.
-        ends = {(e.pid, e.serial): e for e in self.events if e.kind is Kind.ENDED}
+        ends = {(e.pid, e.serial): e for e in self.events if self._is_end(e)}
         found = []
         for e in self.events:
             if e.kind is Kind.STARTED:
@@ -184,6 +184,12 @@ class History:
                 at, outcome = (None, Outcome.NONE) if end is None else (end.at, end.outcome)
                 found.append(Attempt(e.job, e.key, e.attempt, e.worker, e.at, at, outcome))
         return sorted(found, key=lambda a: a.started)
+
+    def _is_end(self, event: Event) -> bool:
+        """Whether an attempt ended: one that killed a child has failed, its parent has seen it."""
+        if event.kind is Kind.KILLED:
+            return event.pid != self.processes[event.worker].pid
+        return event.kind is Kind.ENDED
 
     @cached_property
     def attempts_of(self) -> dict[str, list[Attempt]]:
@@ -320,6 +326,7 @@ class History:
                 "dead": len(self.of_kind("dlq")),
                 "workers": len(processes),
                 "kills": sum(p.killed is not None for p in processes),
+                "kills by jobs": sum(e.kind is Kind.KILLED for e in self.events),
                 "kills at failpoints": sum(h.action == "kill" for h in self.hits),
                 "stops": sum(p.asked is not None for p in processes),
                 "halts past the session": sum(s.why == "stopped" for s in spans),

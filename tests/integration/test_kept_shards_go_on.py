@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from integration.scene import MakeScene, eventually
 
 SOURCE = """
@@ -17,6 +19,7 @@ def send(ctx: Context, customer: str, slow: bool = False) -> None:
 """
 # So few that all of them are in hand when the shard is taken back, and that many are left by then.
 SHORT, SLOW = 400, 12
+LATE = 16
 
 
 def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
@@ -46,3 +49,30 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
     eventually(lambda: len(scene.noted("end")) == SHORT + SLOW, "all have ended")
     assert set(scene.noted("end").values()) == {1}
     assert first.stop() == second.stop() == 0
+
+
+def test_what_is_enqueued_meanwhile_for_a_kept_shard_begins(make_scene: MakeScene) -> None:
+    # Given a worker that has long jobs of both of its shards in hand and nothing else
+    scene = make_scene(SOURCE, group_protocol="consumer")
+    send = scene.job("send")
+    scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
+    first = scene.worker("--concurrency", str(SLOW + 2))
+    eventually(lambda: len(scene.noted("slow")) == SLOW, "the long ones run")
+
+    # When a shard has to be given up, which takes as long as its long jobs, and more is enqueued
+    second = scene.worker()
+    eventually(lambda: "taken back" in first.errors, "a shard is given back")
+    places = [send.enqueue(customer=f"late-{n}") for n in range(LATE)]
+    kept = {ref.id for ref in places}
+
+    # Then what lies in the kept shard runs at once
+    shards = Counter(ref.partition for ref in places)
+    eventually(lambda: len(scene.noted("end")) in shards.values(), "those of one run", within=5)
+    assert ": assigned" not in second.errors
+
+    # And in the end everything has run once: what was read meanwhile is not run again
+    scene.signal("go")
+    eventually(lambda: len(scene.noted("end")) == SLOW + LATE, "all have ended")
+    assert first.stop() == second.stop() == 0
+    assert kept <= scene.noted("end").keys()
+    assert set(scene.noted("end").values()) == {1}

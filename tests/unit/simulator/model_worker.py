@@ -311,7 +311,7 @@ class Worker(Committing):
     def _drain(self, numbers: set[int]) -> Steps:
         """Begin nothing of these shards, let their jobs end within the budget, commit it all.
 
-        The other shards go on with what is in hand.
+        The other shards go on with what is in hand, and with what another consumer reads.
         """
         executor, world = self.executor, self.world
         executor.advance(world.now)
@@ -319,9 +319,14 @@ class Worker(Committing):
         executor.give_back()
         deadline = world.now + self.setup.drain_budget
         self._collect()
+        aside: Consumer | None = None
         while executor.runs_of(numbers) and world.now < deadline:
             self._tell_time()
             self.engine.tick(self.told)
+            if aside is None:
+                aside = self._read_aside()
+            if not self.engine.full:
+                self._poll_aside(aside)
             self._hand_over()
             if world.now >= self._next_commit:
                 yield from self._commit(wait=True)
@@ -332,6 +337,22 @@ class Worker(Committing):
         if self.trap is not None:
             yield from world.step(self, "drained")
         yield from self._commit(wait=True)
+
+    def _read_aside(self) -> Consumer:
+        """Another consumer, that reads on where the engine is."""
+        aside = Consumer(self.rng, self.setup.chunk, self.setup.depth)
+        logs = {self.world.logs[pair]: at for pair, at in self.engine.read_ahead().items()}
+        aside.assign(list(logs))
+        for log, position in logs.items():
+            aside.seek(log, position)
+        return aside
+
+    def _poll_aside(self, aside: Consumer) -> None:
+        aside.fetch()
+        messages, ends = aside.take(self.setup.batch)
+        self.judge.totals["read aside"] += len(messages)
+        self.judge.received(messages)
+        self.engine.received_ahead(messages, ends, self.told)
 
 
 def _pairs(logs: Iterable[Log]) -> list[Partition]:

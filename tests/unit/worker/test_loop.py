@@ -21,10 +21,10 @@ from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
+from streamjobs.worker import giving_back, telling
 from streamjobs.worker import loop as loop_module
-from streamjobs.worker import telling
-from streamjobs.worker.loop import QueueLoop, State
-from streamjobs.worker.parts import Parts
+from streamjobs.worker.loop import QueueLoop
+from streamjobs.worker.parts import Parts, State
 from streamjobs.worker.taking import Taking, Topics
 
 NEWEST = TOPICS.tier(5)
@@ -56,6 +56,19 @@ class Asks:
 
 
 @dataclass
+class Aside:
+    """Another consumer, that reads kept shards; each poll is the next step of its script."""
+
+    script: Script
+
+    def poll(self) -> Polled:
+        return self.script.aside_steps.pop(0) if self.script.aside_steps else Polled()
+
+    def close(self) -> None:
+        self.script.diary.append("aside closed")
+
+
+@dataclass
 class Script:
     """A consumer, a commit cycle and handlers, all in one diary."""
 
@@ -73,6 +86,8 @@ class Script:
     stands: dict[str, Stand] = field(default_factory=dict)
     claims: list[dict[Partition, tuple[int, str]]] = field(default_factory=list)
     transactional_id: str | None = None
+    member: bool = True
+    aside_steps: list[Polled] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.deadline = monotonic() + 10.0
@@ -144,6 +159,10 @@ class Script:
 
     def resume(self, partitions: list[Partition]) -> None:
         self.diary.append(("resume", partitions))
+
+    def aside(self, positions: Mapping[Partition, int]) -> Aside | None:
+        self.diary.append(("aside", dict(positions)))
+        return Aside(self) if positions else None
 
     # -- as the commit cycle -----------------------------------------------------------------
 
@@ -397,6 +416,79 @@ def test_shards_that_are_kept_go_on_while_another_is_given_back(
     assert script.loop.error is None
     before = script.diary[: script.diary.index("given back")]
     assert ("cycle", 1, [], True, True) in before
+
+
+def test_a_kept_shard_with_nothing_in_hand_is_read_by_another_consumer(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a slow job in one of two shards, and nothing in the other
+    monkeypatch.setattr(giving_back, "READ_ASIDE", 0.0)
+    script = make()
+    kept = [FakeMessage(MAIN, offset, b"opens", partition_=1) for offset in (5, 6)]
+    script.aside_steps = [Polled([kept[0]]), Polled([], [(MAIN, 1, 6)])]
+
+    def takes_back(loop: QueueLoop) -> None:
+        loop.revoked(SHARD)
+
+    script.steps = [
+        lambda loop: loop.assigned([*SHARD, *((t, 1) for t, _ in SHARD)]),
+        script.brings(0, key=b"slow"),
+        lambda _: Polled([], [(t, 1, 5 if t == MAIN else 0) for t, _ in SHARD]),
+        script.until(script.running.is_set),
+        # When the first is given back, which takes until a job of the other has run
+        takes_back,
+        # And the consumer brings that one again, and the next
+        lambda _: Polled([kept[0]], [(MAIN, 1, 5)]),
+        lambda _: Polled(list(kept)),
+        script.until(lambda: (1, 6) in script.ran),
+    ]
+
+    script.loop.run()
+
+    # Then it ran during the drain, from where the engine stood, and once
+    assert script.loop.error is None
+    ((_, positions),) = [entry for entry in script.diary if entry[0] == "aside"]
+    assert positions[MAIN, 1] == 5
+    assert (MAIN, 0) not in positions
+    assert script.ran == [(0, 0), (1, 5), (1, 6)]
+    assert "aside closed" in script.diary
+
+
+def test_the_last_commit_is_asked_for_again_until_the_broker_takes_it(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_back, "COMMIT_RETRY", 0.001)
+    script = make()
+    script.steps = [assigned, script.brings(0, key=b"slow"), script.until(script.running.is_set)]
+    script.succeeds = [False] * 20
+    threading.Timer(0.05, script.go.set).start()
+
+    script.loop.run()
+
+    last = [entry for entry in script.diary if entry[0] == "cycle"][-1]
+    assert last == ("cycle", 1, [], True, True)
+    assert script.succeeds == []
+
+
+@pytest.mark.parametrize(("member", "budget"), [(False, 5.0), (True, 0.2)])
+def test_a_commit_that_nobody_takes_is_told_and_not_asked_for_for_ever(
+    make: Callable[..., Script],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    member: bool,
+    budget: float,
+) -> None:
+    monkeypatch.setattr(giving_back, "COMMIT_RETRY", 0.001)
+    script = make(budget=budget)
+    script.member = member
+    script.steps = [assigned, script.brings(0, key=b"opens"), script.until(script.running.is_set)]
+    script.succeeds = [False] * 100_000
+
+    script.loop.run()
+
+    assert "has not taken the last commit" in caplog.text
+    tries = 100_000 - len(script.succeeds)
+    assert tries < 6 or member
 
 
 def test_after_a_rebalance_jobs_are_begun_again(make: Callable[..., Script]) -> None:

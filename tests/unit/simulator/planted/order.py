@@ -32,6 +32,12 @@ ORDER = (
         "pass",
     ),
     Patch(
+        "what another reader brought during a drain is taken in again",
+        ENGINE,
+        "log.ahead = 1 + batch[-1].offset()  # type: ignore[operator]",
+        "log.ahead = 0",
+    ),
+    Patch(
         "a move uses no rung",
         DECIDE,
         "after = replace(tried, rung=tried.rung + 1)",
