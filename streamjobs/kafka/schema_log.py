@@ -143,7 +143,9 @@ class SchemaLog:
 
         producer = connected_producer(self._settings)
         try:
-            producer.produce(self._topic, schema.encode(), prefix[2:].hex(), on_delivery=delivered)
+            # Read is the first partition alone, however many somebody has added.
+            key = prefix[2:].hex()
+            producer.produce(self._topic, schema.encode(), key, 0, on_delivery=delivered)
             left = producer.flush(TIMEOUT)
         except KafkaException as error:
             raise self._trouble(error, doing) from error

@@ -34,7 +34,7 @@ from streamjobs.kafka.inquiry import Inquiry
 from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue
-from streamjobs.topics import TopicSpec
+from streamjobs.topics import TopicSpec, schemas_spec
 from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
 from streamjobs.worker.commit import CommitCycle, Onward
@@ -209,7 +209,10 @@ class Worker:
         Raises:
             TopicsError: all that is wrong, with the command that mends it.
         """
-        topics, specs = queue.topics(self._source.prefix), queue.specs(self._source.prefix)
+        prefix, settings = self._source.prefix, self._source.settings
+        topics, specs = queue.topics(prefix), queue.specs(prefix)
+        if settings.schema_registry_url is None:
+            specs = [schemas_spec(prefix), *specs]
         there = admin.topics(None)
         if admin.embedded:
             problems = self._check_embedded(specs, there)

@@ -16,6 +16,7 @@ from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.plan import APPLY, added_problem
 from streamjobs.settings import Settings
+from streamjobs.topics import schemas_topic
 from streamjobs.wording import counted
 from streamjobs.worker.telling import absent
 
@@ -58,8 +59,12 @@ class TopicWatch:
     def look(self, admin: Admin) -> None:
         """Compare once."""
         for queue, ladder in list(self._ladders.items()):
-            there = admin.described(topics_of(ladder))
-            self._tell(queue, compare(ladder, there))
+            schemas = [schemas_topic(ladder.topics.prefix)]
+            if self._settings.schema_registry_url is not None:
+                schemas = []
+            there = admin.described([*topics_of(ladder), *schemas])
+            gone = tuple(absent(topic) for topic in schemas if topic not in there)
+            self._tell(queue, (*compare(ladder, there), *gone))
 
     def _run(self) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,19 @@ class Place:
 @pytest.fixture
 def place(any_broker: Broker, app_name: str) -> Place:
     return Place(any_broker, app_name)
+
+
+def test_more_partitions_of_the_topic_do_no_harm(any_broker: Broker, app_name: str) -> None:
+    # given a schema log of three partitions, which somebody made by hand
+    any_broker.create_topics([replace(schemas_spec(app_name), partitions=3)])
+    settings = load_settings({}, bootstrap_servers=any_broker.bootstrap)
+    one, other = (SchemaLog(settings, schemas_topic(app_name)) for _ in range(2))
+    # when schemas are written whose keys belong in different ones, then all are found
+    for field in "abcdef":
+        schema = json.dumps(
+            {"type": "record", "name": "r", "fields": [{"name": field, "type": "long"}]}
+        )
+        assert other.schema(one.prefix("shop.mail", "r", schema)) == schema
 
 
 def test_a_schema_that_one_writes_another_reads(place: Place) -> None:

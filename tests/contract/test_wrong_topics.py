@@ -58,6 +58,7 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
     with scene_of(SOURCE, folder=tmp_path, name=app_name, **settings) as scene:
         # Given a queue whose topics somebody has changed, and an old tier that was never right
         base = f"{app_name}.mail"
+        alter(client, f"{app_name}.schemas", "cleanup.policy", "delete")
         alter(client, f"{base}.retry.100ms", "cleanup.policy", "compact")
         alter(client, f"{base}.retry.10s", "retention.ms", "9999")
         alter(client, f"{base}.retry.1m", "message.timestamp.type", "CreateTime")
@@ -80,6 +81,7 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
             (f"topic {base}.low has 3 partitions", "partitions were added", "set partitions=3"),
             (f"topic {base}.dlq has 4 partitions", f"kafka-topics.sh --delete --topic {base}.dlq"),
             (f"topic {base}.retry.5m has 1 partition", f"--delete --topic {base}.retry.5m"),
+            (f"topic {app_name}.schemas: cleanup.policy is delete and must be compact", APPLY),
             (f"topic {base}.low: cleanup.policy is compact,delete and must be delete", APPLY),
             (f"topic {base}.retry.100ms: cleanup.policy is compact and must be delete", APPLY),
             (f"topic {base}.retry.10s: retention.ms is 9999 and must be at least 6048", APPLY),
@@ -91,11 +93,12 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
         ]
         for parts in expected:
             assert any(all(part in line for part in parts) for line in said), (parts, said)
-        assert len(said) == 9, said
+        assert len(said) == 10, said
         # And 'topics plan' says the same of what it can mend, and of what it cannot
         plan = json.loads(scene.command("topics", "plan", "--json").stdout)
         assert sorted(plan["problems"]) == sorted(said)
         assert [step["topic"].removeprefix(base) for step in plan["steps"]] == [
+            f"{app_name}.schemas",
             *(".high", ".low", ".retry.100ms", ".retry.10s", ".retry.1m", ".retry.5m"),
         ]
 

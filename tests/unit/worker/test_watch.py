@@ -11,14 +11,19 @@ from unit.engine.drive import LONG, MAIN, SHORT, TOPICS
 from streamjobs.engine.ladder import Ladder
 from streamjobs.kafka.admin import TopicInfo
 from streamjobs.settings import Settings
+from streamjobs.topics import schemas_topic
 from streamjobs.worker.watch import TopicWatch, compare, topics_of
 
 LADDER = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), partitions=4)
 
 
+SCHEMAS = schemas_topic(TOPICS.prefix)
+
+
 def there(**counts: int) -> dict[str, TopicInfo]:
     """All topics with four partitions, but for those named; with 0 it is not there."""
-    named = {topic: counts.get(topic.rsplit(".", 1)[1], 4) for topic in topics_of(LADDER)}
+    named = {SCHEMAS: counts.get("schemas", 1)}
+    named |= {topic: counts.get(topic.rsplit(".", 1)[1], 4) for topic in topics_of(LADDER)}
     return {topic: TopicInfo(count, "id") for topic, count in named.items() if count}
 
 
@@ -54,18 +59,20 @@ def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptu
             self.answers = list(answers)
 
         def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
-            assert names == topics_of(LADDER)
+            assert names == [*topics_of(LADDER), SCHEMAS]
             return self.answers.pop(0)
 
-    # given a watch, and a tier that is gone for two looks of four
+    # given a watch, and a tier that is gone for two looks, and the schemas for another
     watch = TopicWatch(Settings())
     watch.watch(LADDER)
-    admin: Any = Broker(there(), there(**{"1s": 0}), there(**{"1s": 0}), there())
+    gone = there(**{"1s": 0})
+    admin: Any = Broker(there(), gone, gone, there(), there(schemas=0))
     seen = []
-    for _ in range(4):
+    for _ in range(5):
         watch.look(admin)
         seen.append(len(watch.problems("mail")))
     # then it is wrong for as long, and told once
-    assert seen == [0, 1, 1, 0]
+    assert seen == [0, 1, 1, 0, 1]
+    assert watch.problems("mail") == (f"topic {SCHEMAS} is not there: streamjobs topics apply",)
     assert caplog.text.count(f"topic {SHORT} is not there") == 1
     assert caplog.text.count("as they must be again") == 1
