@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from chaos.campaign import Plan, campaign_of, seconds_of
-from chaos.verdict import NEEDED, NEEDED_IN_ALL, known_gaps, report
+from chaos.verdict import NEEDED, NEEDED_IN_ALL, known_gaps, report, row, table
 from history.judge import Violation, judge, take_overs, vacuous
 from history.model import Gap
 
@@ -28,14 +28,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Play campaigns one after the other, each with its own seed and folder."""
     options = _parser().parse_args(arguments)
     gaps = known_gaps() if options.strict is False else frozenset[Gap]()
-    broken, totals = 0, Counter[str]()
+    broken, totals, rows = 0, Counter[str](), list[str]()
     for number in range(options.runs):
         seed = options.seed + number
         protocol = options.protocol or PROTOCOLS[seed % 2]
         plan = Plan(seed, options.seconds, protocol, killers=not options.no_killers, gaps=gaps)
         with start_broker("kafka", nodes=options.nodes, say=lambda _: None) as broker:
             folder = Path(options.folder or tempfile.mkdtemp(prefix="chaos-")) / f"seed-{seed}"
-            broken += _play(plan, broker, folder, totals)
+            broken += _play(plan, broker, folder, totals, rows)
+    _say(f"\n{table(rows, totals)}\n")
     void = list(vacuous(totals, NEEDED_IN_ALL))
     for violation in void:
         _say(f"VOID: {violation.text}")
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if broken or void else 0
 
 
-def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str]) -> bool:
+def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str], rows: list[str]) -> bool:
     _say(f"\nseed {plan.seed}: {plan.seconds:g} s of faults, {plan.protocol} groups, {folder}")
     folder.mkdir(parents=True)
     with campaign_of(plan, broker, folder) as campaign:
@@ -51,6 +52,7 @@ def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str]) -> boo
     totals.update(history.totals())
     violations = judge(history, NEEDED)
     waits = [waited for _, _, waited, _ in take_overs(history)]
+    rows.append(row(plan.seed, plan.protocol, history.totals(), waits, _counts(violations)))
     _say(report(history, violations, seconds_of(history), waits))
     strictly = judge(replace(history, gaps=frozenset()), {})
     _say(f"with no known gap excused: {_counts(strictly)}")

@@ -33,6 +33,20 @@ NEEDED_IN_ALL = {
     **{f"hit {name}": 20 for name in POINTS if name not in RARE},
 }
 STORIES = 5
+# What a table of campaigns tells of each, and how its columns are headed.
+COLUMNS = {
+    "jobs": "jobs",
+    "starts": "starts",
+    "duplicates": "begun again",
+    "dead": "dead",
+    "kills": "kills",
+    "kills by jobs": "by jobs",
+    "kills at failpoints": "at failpoints",
+    "stops": "stops",
+    "halts past the session": "halts",
+    "broker kills": "broker kills",
+    "rebalances": "rebalances",
+}
 
 
 def known_gaps() -> frozenset[Gap]:
@@ -60,3 +74,22 @@ def report(
             if violation.job is not None:
                 lines.append(history.story(violation.job))
     return "\n".join(lines)
+
+
+def row(
+    seed: int, protocol: str, totals: Counter[str], waits: Sequence[float], verdict: str
+) -> str:
+    """A campaign as a line of a table in Markdown."""
+    counts = [f"{totals[name]:,}" for name in COLUMNS]
+    longest = f"{max(waits):.1f}" if waits else ""
+    return " | ".join(["", str(seed), protocol, *counts, longest, verdict, ""]).strip()
+
+
+def table(rows: Sequence[str], totals: Counter[str]) -> str:
+    """The table of all campaigns, their totals, and how often each failpoint was passed."""
+    names = ["seed", "groups", *COLUMNS.values(), "longest take-over, s", "verdict"]
+    head = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    counts = [f"{totals[name]:,}" for name in COLUMNS]
+    end = "| " + " | ".join(["all", "", *counts, "", ""]) + " |"
+    hits = ", ".join(f"{name} {totals[f'hit {name}']:,}" for name in POINTS)
+    return "\n".join([*head, *rows, end, "", f"Failpoints passed: {hits}."])
