@@ -66,7 +66,7 @@ _CLASSIC: Mapping[str, str] = {
     "partition.assignment.strategy": "range",
     "session.timeout.ms": str(SESSION_TIMEOUT_MS),
     # With the default of 3 s the members that are left hear up to 3 s late that one was forgotten.
-    "heartbeat.interval.ms": "1000",
+    "heartbeat.interval.ms": "500",
 }
 _KIP_848: Mapping[str, str] = {"group.protocol": "consumer", "group.remote.assignor": "range"}
 # Under KIP-848 these belong to the group's configuration on the broker; the client refuses them.

@@ -37,9 +37,12 @@ logger = logging.getLogger("streamjobs.kafka")
 Partition = tuple[str, int]
 # Seconds that one call may take; what is not answered then is asked again.
 CALL_TIMEOUT = 0.5
+# The first times it is asked for stable offsets: the client answers nothing while they are not
+# stable, and a broker that is well answers within milliseconds.
+QUICK_TIMEOUT, QUICK_TRIES = 0.2, 2
 # Seconds that offsets or the end of a tier may be unstable before the dead owner's transaction is
-# ended: a living owner's takes some 10 ms.
-PATIENCE = 1.0
+# ended: a living owner's takes some 10 ms, and one that is fenced by mistake only needs a new id.
+PATIENCE = 0.4
 # Seconds between looks at what was not stable.
 AGAIN = 0.1
 # Failures in a row after which a client is replaced.
@@ -89,6 +92,7 @@ class _Question:
         ids: transactional ids of owners before.
         ends: high watermarks by topic, as they were told.
         ended: whether open transactions were ended for it.
+        tries: how often its stable offsets were asked for.
     """
 
     number: int
@@ -98,6 +102,7 @@ class _Question:
     ids: tuple[str, ...] = ()
     ends: dict[str, int] = field(default_factory=dict)
     ended: bool = False
+    tries: int = 0
 
 
 class Inquiry:
@@ -203,8 +208,12 @@ class Inquiry:
     def _ask_stands(self, questions: list[_Question]) -> None:
         """All in one call; when one shard is not stable, each by itself."""
         asked = [TopicPartition(*p) for q in questions for p in q.partitions]
+        quick = min(q.tries for q in questions) < QUICK_TRIES
+        for question in questions:
+            question.tries += 1
         try:
-            found = self._committed.committed(asked, timeout=CALL_TIMEOUT)
+            timeout = QUICK_TIMEOUT if quick else CALL_TIMEOUT
+            found = self._committed.committed(asked, timeout=timeout)
             stands = [(at, self._stand(at)) for at in found]
         except KafkaException as error:
             if len(questions) > 1:

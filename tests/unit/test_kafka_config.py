@@ -51,7 +51,7 @@ def test_both_group_protocols_assign_by_range() -> None:
     assert classic["group.protocol"] == "classic"
     assert classic["partition.assignment.strategy"] == "range"
     assert classic["session.timeout.ms"] == "15000"
-    assert classic["heartbeat.interval.ms"] == "1000"
+    assert classic["heartbeat.interval.ms"] == "500"
     assert "heartbeat.interval.ms" not in kip_848
     assert kip_848["group.protocol"] == "consumer"
     assert kip_848["group.remote.assignor"] == "range"

@@ -21,7 +21,7 @@ Partition = tuple[str, int]
 
 SESSION = 6.0
 # Seconds that offsets or a tier may be unstable before a dead owner's transaction is ended.
-UNSTABLE_PATIENCE = 1.0
+UNSTABLE_PATIENCE = 0.4
 
 
 class Question:
