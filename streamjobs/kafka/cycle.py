@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -31,6 +32,10 @@ IDLE_MS = 5_000
 MESSAGE_MAX_BYTES = 1_000_000_000
 # No client call of the loop takes longer; what is not done then is asked again.
 CALL_TIMEOUT = 1.0
+# Seconds that the end of an aborted transaction is waited for. Where its mark cannot be written,
+# for want of replicas, that would be for ever; with another id one can go on, and what was aborted
+# stays so.
+ABORT_PATIENCE = 5.0
 
 
 # What a broker will say of the same record again, until somebody changes the topic or its rights.
@@ -206,7 +211,7 @@ class TransactionalProducer(_Producing):
             self._commit()
             hit("txn.committed")
         except CycleFailed as failed:
-            raise self._abort() or failed from failed
+            raise self._abort(failed.refused) or failed from failed
         except KafkaException as error:
             raise self._give_up(error) from error
 
@@ -222,7 +227,7 @@ class TransactionalProducer(_Producing):
     def _commit(self) -> None:
         self._until_done(self._producer.commit_transaction)
 
-    def _until_done(self, call: Any) -> None:
+    def _until_done(self, call: Any, patience: float = math.inf) -> None:
         """Ask again while the answer is that it takes longer: never abort what may be committed."""
         began = monotonic()
         while True:
@@ -230,9 +235,12 @@ class TransactionalProducer(_Producing):
                 call(CALL_TIMEOUT)
             except KafkaException as error:
                 inner = kafka_error(error)
+                seconds = monotonic() - began
                 if inner.fatal() or inner.txn_requires_abort() or not inner.retriable():
                     raise
-                self._takes_longer(error, monotonic() - began)
+                if seconds > patience:
+                    raise
+                self._takes_longer(error, seconds)
             else:
                 return
 
@@ -248,12 +256,13 @@ class TransactionalProducer(_Producing):
         gone = inner.code() in REMOVED
         return self._abort() or CycleFailed(f"aborted: {inner.str()}", gone=gone)
 
-    def _abort(self) -> CycleFailed | None:
+    def _abort(self, refused: Mapping[tuple[str, int], str] | None = None) -> CycleFailed | None:
         try:
-            self._until_done(self._producer.abort_transaction)
+            self._until_done(self._producer.abort_transaction, ABORT_PATIENCE)
             hit("txn.aborted")
         except KafkaException as error:
-            return CycleFailed(f"not to be aborted: {kafka_error(error).str()}", fatal=True)
+            why = f"not to be aborted: {kafka_error(error).str()}"
+            return CycleFailed(why, fatal=True, refused=refused)
         return None
 
 

@@ -204,10 +204,12 @@ class Scene:
 
     def limit(self, topic: str, largest: int) -> None:
         """Set the largest message that ``APP.TOPIC`` takes, in bytes."""
+        self.alter(topic, "max.message.bytes", str(largest))
+
+    def alter(self, topic: str, setting: str, value: str) -> None:
+        """Change a setting of ``APP.TOPIC``."""
         admin = AdminClient(admin_config(self.app.settings))
-        entry = ConfigEntry(
-            "max.message.bytes", str(largest), incremental_operation=AlterConfigOpType.SET
-        )
+        entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(
             ConfigResource.Type.TOPIC, f"{self.name}.{topic}", incremental_configs=[entry]
         )

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-import pytest
 from integration.scene import MakeScene, Scene, WorkerProcess, eventually
+
+from streamjobs.testing import GroupProtocol
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
@@ -72,12 +73,11 @@ def attempts(scene: Scene, job_id: str) -> list[str]:
     return [words[2] for words in scene.journal if words[:2] == ["start", job_id]]
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_what_ends_in_time_runs_once_and_what_does_not_runs_again_in_its_place(
-    make_scene: MakeScene, protocol: str
+    make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker with jobs that run in both of its partitions, and a follower behind each
-    scene = make_scene(SOURCE, group_protocol=protocol)
+    scene = make_scene(SOURCE)
     lines = enqueue(scene)
     first = scene.worker("--concurrency", "24", "--drain-budget", "2")
     eventually(lambda: len(scene.noted("start")) == LINES, "the heads run")
@@ -88,7 +88,7 @@ def test_what_ends_in_time_runs_once_and_what_does_not_runs_again_in_its_place(
     assert set(scene.noted("start")) == {line.head for line in lines}
     scene.signal("go")
     moved = eventually(lambda: taken_over(scene, second), "the other has its share")
-    given_back = {0, 1} if protocol == "classic" else moved
+    given_back = {0, 1} if group_protocol == "classic" else moved
     in_time = {line.head for line in lines if line.kind == "short"}
     again = [x for x in lines if x.kind != "short" and x.partition in given_back]
     done = in_time | {x.follower for x in [*again, *lines] if x.head in in_time or x in again}
