@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-NAMES = ("throughput", "enqueue", "hot_key", "busy_key", "rebuild")
+NAMES = ("throughput", "enqueue", "hot_key", "busy_key", "rebuild", "due_retry", "idle_shard")
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """The app of the benchmarks of order: keys whose head fails, and others that must not notice it.
 
 Handlers append what they have to tell to the file that ``BENCH_NOTES`` names. As a program it
-enqueues: ``fill OTHERS FOLLOWERS``, ``feed JOBS`` or ``fresh``.
+enqueues: ``fill OTHERS FOLLOWERS``, ``feed JOBS``, ``late OTHERS`` or ``fresh``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from streamjobs import App, Context, Retry, RetryAfter
 PARTITIONS, DELAYS = 8, ("1s", "5s", "1h")
 # Jobs of as many keys: enough for one in each partition at least.
 FRESH = 64
+# Jobs of as many keys, that fail once.
+LATE = 200
 # Jobs a second of each key that is fed, and how often its head fails.
 RATE, FED = 100, {"once": 1, "twice": 2}
 
@@ -28,6 +30,7 @@ app = App("bench")
 app.queue("line", partitions=PARTITIONS, retry=Retry(delays=DELAYS))
 _notes = os.open(os.environ.get("BENCH_NOTES", os.devnull), os.O_WRONLY | os.O_APPEND)
 _others, _expected = count(1), int(os.environ.get("BENCH_OTHERS", "0"))
+_every = int(os.environ.get("BENCH_EVERY", "0")) or _expected
 
 
 def note(*words: Any) -> None:
@@ -45,10 +48,18 @@ def line(ctx: Context, number: int, customer: str, fails: int) -> None:
 
 @app.job(queue="line", key="customer")
 def other(number: int, customer: str, price: float) -> None:  # noqa: ARG001 - only decoded
-    """Do nothing with three typed arguments; the first and the last that ends are noted."""
+    """Do nothing with three typed arguments; the first, the last and each nth is noted."""
     done = next(_others)
-    if done in (1, _expected):
+    if done in (1, _expected) or (_every and done % _every == 0):
         note("other", done)
+
+
+@app.job(queue="line", key="customer")
+def late(ctx: Context, customer: str) -> None:
+    """Fail once; note that it runs again."""
+    if ctx.attempt == 1:
+        raise RetryAfter(DELAYS[0])
+    note("late", customer)
 
 
 @app.job(queue="line", key="customer")
@@ -81,6 +92,20 @@ def feed(jobs: int) -> None:
                 line.enqueue(number, customer, 0 if number else fails)
 
 
+def enqueue_late(others: int) -> None:
+    """Enqueue jobs that fail once, and the others behind them."""
+
+    def calls() -> Iterator[Any]:
+        for number in range(LATE):
+            yield late.call(f"late-{number}")
+        for args in arguments(others):
+            yield other.call(**args)
+
+    with app:
+        summary = app.enqueue_many(calls())
+    assert summary.sent == LATE + others, summary
+
+
 def enqueue_fresh() -> None:
     """Enqueue a job in every partition."""
     with app:
@@ -91,6 +116,8 @@ def enqueue_fresh() -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "fill":
         fill(int(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1] == "late":
+        enqueue_late(int(sys.argv[2]))
     elif sys.argv[1] == "fresh":
         enqueue_fresh()
     else:
