@@ -1,4 +1,4 @@
-"""docs/failures.md names tests: each has to exist, and each case that is claimed to have one."""
+"""Pages that name tests for failures: each has to exist, and each case and bug has to have one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "failures.md").read_text(encoding="utf-8")
+OTHERS = (ROOT / "docs" / "others-bugs.md").read_text(encoding="utf-8")
+TEST = re.compile(r"`(tests/[\w/]+\.py)::([\w:]+)`")
+BUGS = re.findall(
+    r"\S+",
+    "pc#857 pc#547 pc#826 pc#875 pc#894 pc#834 pc#835 pc#196 pc#310 pc#409 pc#647 pc#832 pc#579 "
+    "pc#638 pc#184 astubbs#183 astubbs#217 astubbs#119 astubbs#150 karafka#3216 karafka#3220",
+)
 CASES = re.findall(
     r"\w+",
     "A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12 A13 A14 A15 "
@@ -20,16 +29,33 @@ CASES = re.findall(
 
 
 def names_in(path: str) -> set[str]:
+    """The tests of a file; those of a class as ``Class::test``."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return functions | {
+        f"{each.name}::{node.name}"
+        for each in tree.body
+        if isinstance(each, ast.ClassDef)
+        for node in each.body
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
-def test_every_test_it_names_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", PAGE)
+@pytest.mark.parametrize("page", [PAGE, OTHERS], ids=["failures", "others-bugs"])
+def test_every_test_it_names_exists(page: str) -> None:
+    named = TEST.findall(page)
 
-    assert named
-    missing = [f"{path}::{test}" for path, test in named if test not in names_in(path)]
-    assert missing == []
+    assert len(named) > 20
+    assert len(named) == page.count("`tests/") - page.count("`tests/unit/test_failures_page.py`")
+    assert [f"{path}::{test}" for path, test in named if test not in names_in(path)] == []
+
+
+def test_every_bug_of_others_has_a_test() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|.*\| (.*) \|$", OTHERS, re.MULTILINE)
+
+    shown = {bug: tests for bugs, tests in rows for bug in bugs.split(", ") if "#" in bug}
+    assert sorted(shown) == sorted(BUGS)
+    assert all(TEST.search(tests) for tests in shown.values())
 
 
 def test_every_case_has_a_test() -> None:

@@ -192,6 +192,7 @@ def test_a_foreign_text_is_said_and_ignored(caplog: pytest.LogCaptureFixture) ->
     scene.go_on()
 
     assert "'checkpoint 17', which is not of this program" in caplog.text
+    assert scene.diary[1][1][MAIN, 0][0] == 4
     assert scene.started(4, 5) == [4, 5]
 
 
