@@ -34,6 +34,8 @@ DECK = (
     "kill", "kill", "halt", "short halt", "stop", "stop", "scale up", "scale down", "scale up",
     "scale to three", "broker",
 )  # fmt: skip
+# What every campaign has to have, comes first: on a slow machine few faults follow.
+OPENING = ("halt", "broker", "kill", "stop")
 # Seconds a fault waits for a worker that is in its group.
 PATIENCE = 6.0
 
@@ -132,6 +134,7 @@ class Campaign:
             self._wait(self._draw.uniform(0.3, 2.0))
 
     def _deck(self) -> Iterator[str]:
+        yield from self._draw.sample(OPENING, len(OPENING))
         while True:
             yield from self._draw.sample(DECK, len(DECK))
 

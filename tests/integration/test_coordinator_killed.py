@@ -1,13 +1,15 @@
-"""The node that coordinates the group is killed: no cycle hangs, and the next ones go on."""
+"""The node that coordinates the group is killed: no cycle hangs, and what ended is committed."""
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
-from integration.scene import eventually
+from integration.scene import eventually, scene_of
 
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer
@@ -20,6 +22,15 @@ from streamjobs.worker.commit import Onward
 # Ten seconds until a record counts as not delivered, some 6 s until a call that hangs is ended by
 # its connections' idleness, then the abort; on a machine that may be busy with three nodes.
 LONGEST = 45.0
+SOURCE = """
+app.queue("mail", partitions=1)
+
+@app.job(queue="mail")
+def send(ctx: Context) -> None:
+    note("start", ctx.job_id)
+    wait_for("go")
+    note("end", ctx.job_id)
+"""
 
 
 class Cycles:
@@ -94,3 +105,31 @@ def test_no_cycle_hangs_and_they_go_on(
     eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again", within=90)
     consumer.close()
     node.start()
+
+
+def test_a_worker_that_is_stopped_meanwhile_waits_with_its_last_commit_for_the_next_one(
+    kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
+) -> None:
+    # Given a worker with a job that runs
+    where = kafka_cluster.bootstrap
+    with scene_of(
+        SOURCE, folder=tmp_path, name=app_name, bootstrap=where, group_protocol=group_protocol
+    ) as scene:
+        worker = scene.worker()
+        job = scene.job("send").enqueue().id
+        eventually(lambda: scene.noted("start"), "it runs")
+
+        # When the group's coordinator is killed, and the worker is stopped as the job ends
+        node = coordinator(kafka_cluster, f"{scene.name}.mail")
+        node.kill()
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: "stopping" in worker.errors, "it drains")
+        scene.signal("go")
+        eventually(lambda: scene.noted("end"), "the job ends")
+        node.start()
+
+        # Then it is committed, and does not run again
+        assert worker.wait(90) == 0, worker.errors
+        assert "has not taken the last commit" not in worker.errors
+        assert scene.worker("--drain").wait(90) == 0
+        assert scene.noted("start") == {job: 1}
