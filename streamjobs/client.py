@@ -13,7 +13,13 @@ from typing import Any, Final
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.codec import Encoder, SchemaStore, new_id
-from streamjobs.errors import EnqueueError, InvalidArguments, StreamjobsError, TopicsError
+from streamjobs.errors import (
+    EnqueueError,
+    InvalidArguments,
+    JobTooLarge,
+    StreamjobsError,
+    TopicsError,
+)
 from streamjobs.job import JobDefinition
 from streamjobs.kafka.config import record_limit
 from streamjobs.kafka.failures import list_topics
@@ -100,14 +106,6 @@ class Summary:
         return self.sent / self.seconds if self.seconds else 0.0
 
 
-class _TooLarge(EnqueueError):
-    """The record is larger than its topic takes; nothing was sent."""
-
-    def __init__(self, job: str, problem: str) -> None:
-        self.job, self.problem = job, problem
-        super().__init__(f"job {job!r}: {problem}", retriable=False)
-
-
 @dataclass(frozen=True, slots=True)
 class _Route:
     """Where a job's records go, and what stands before them."""
@@ -140,7 +138,8 @@ class Client:
 
         Raises:
             InvalidArguments: its key cannot be made, or a value cannot be encoded.
-            EnqueueError: it is larger than its topic takes, or broker or store do not answer.
+            JobTooLarge: it is larger than its topic takes.
+            EnqueueError: broker or store do not answer.
             TopicsError: its topic, or the schemas', does not exist.
             AuthenticationError: the broker refuses us.
             SchemaConflict: the job's schema clashes with the one that is kept.
@@ -161,7 +160,7 @@ class Client:
             raise InvalidArguments(definition.name, (str(error),)) from error
         size = len(value) + (0 if packed is None else len(packed)) + RECORD_OVERHEAD
         if size > self._limit:
-            raise _TooLarge(
+            raise JobTooLarge(
                 definition.name,
                 f"{counted(size, 'byte')} as a record, and {route.topic} takes at most "
                 f"{self._limit:,}: keep large data elsewhere and pass its address",
@@ -304,11 +303,11 @@ class Client:
                 chosen = call.key if key is None else key(row)
                 row_call = Call(definition, encoder, args, call.id, chosen, priority)
                 record = self.outgoing(row_call)
-            except (InvalidArguments, _TooLarge) as error:
+            except (InvalidArguments, JobTooLarge) as error:
                 if on_reject is None:
                     raise
                 rejected.append(index)
-                if isinstance(error, _TooLarge):
+                if isinstance(error, JobTooLarge):
                     error = InvalidArguments(name, (error.problem,))
                 on_reject(index, row, error)
             else:

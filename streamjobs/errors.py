@@ -10,6 +10,7 @@
     │   └── SchemaConflict      another schema, of other logical types, has this fingerprint
     ├── InvalidArguments        a call that does not fit the job's signature; nothing was sent
     ├── EnqueueError            the log did not take the record; the caller may try again
+    │   └── JobTooLarge         larger than its topic takes; nothing was sent
     ├── BrokerUnavailable       no broker answers there; trying again can help
     ├── AuthenticationError     the broker refuses who we are; trying again cannot help
     ├── BrokerSetupError        a development broker could not be had or started
@@ -87,6 +88,19 @@ class EnqueueError(StreamjobsError):
     def __init__(self, message: str, *, retriable: bool) -> None:
         self.retriable = retriable
         super().__init__(message)
+
+
+class JobTooLarge(EnqueueError):
+    """A job's record is larger than its topic takes; nothing was sent.
+
+    Attributes:
+        job: the job's name.
+        problem: the same without it.
+    """
+
+    def __init__(self, job: str, problem: str) -> None:
+        self.job, self.problem = job, problem
+        super().__init__(f"job {job!r}: {problem}", retriable=False)
 
 
 class BrokerUnavailable(StreamjobsError):

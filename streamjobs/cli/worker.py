@@ -16,7 +16,6 @@ import click
 from streamjobs.cli.app_loader import AppLoader
 from streamjobs.errors import SettingsError
 
-ABANDONED = 1
 REJECTS = 3
 # New containers between two looks for garbage in cycles. A received record and its headers are ten,
 # and none of them is ever in a cycle; with Python's own 700 that search was a third of a rebuild.
@@ -80,7 +79,8 @@ def worker(
 ) -> None:
     """Run jobs until SIGTERM or SIGINT, which lets running jobs end; a second one abandons them.
 
-    Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead).
+    Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead),
+    128 and its number after a second signal.
     """
     from streamjobs.cli.child import child_command, log_to_stderr, source_of
     from streamjobs.worker.runner import Options, Worker
@@ -140,7 +140,7 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if seen:
-            os._exit(ABANDONED)
+            os._exit(128 + number)
         seen.append(number)
         stop()
 

@@ -11,8 +11,11 @@ from streamjobs.engine.parking import Parking
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import Outcome
 from streamjobs.engine.shard import Shard
+from streamjobs.errors import InvalidRecord
 from streamjobs.headers import Delivery, Failure, Reason
 
+# As of records that do not decode: a type with its module, as all errors are told.
+INVALID_RECORD = f"{InvalidRecord.__module__}.{InvalidRecord.__qualname__}"
 # Weight of the last run in the mean duration of jobs.
 SMOOTHING = 0.1
 
@@ -78,7 +81,7 @@ class Turns:
     def refuse(self, record: Record, why: str) -> None:
         """A record whose headers cannot be true: to the DLQ, bytes as they came."""
         before = record.delivery or Delivery(attempts=0, rung=0, origin=None)
-        failure = Failure("InvalidRecord", f"header sj-origin: {why}", "")
+        failure = Failure(INVALID_RECORD, f"header sj-origin: {why}", "")
         move = Move(record, self._ladder.topics.dlq, before, Reason.INVALID, failure)
         self._out.last_move = move
         self._out.counts["", Outcome.DEAD] += 1

@@ -294,6 +294,7 @@ class QueueLoop(threading.Thread):
         if self.tally.first is None:
             self.tally.first = monotonic()
         self._metrics.received(self.queue, len(polled.messages))
+        self._telling.clock(polled.messages[-1], wall())
 
     def _tell_consumer(self) -> None:
         flow = self.engine.take_flow()

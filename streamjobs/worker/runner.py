@@ -127,7 +127,8 @@ class Worker:
             for loop in self._loops:
                 loop.stop()
             for loop in self._loops:
-                loop.join()
+                while loop.is_alive():  # not in one wait: see ``_wait``
+                    loop.join(SIGNAL_CHECK)
         for loop in self._loops:
             if loop.error is not None:
                 raise loop.error

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.outbox import Partition
-from streamjobs.engine.records import Move, Record
+from streamjobs.engine.records import Message, Move, Record
 from streamjobs.engine.results import Crashed, Failed
 from streamjobs.headers import Failure
 from streamjobs.wording import counted
@@ -19,6 +19,11 @@ logger = logging.getLogger("streamjobs.worker")
 
 # Seconds between lines about failed jobs.
 LOG_INTERVAL = 1.0
+# Seconds that the brokers' clock may be ahead of ours before it is said: clocks that are kept in
+# step are never so far apart, and what waits in a tier waits for so much longer.
+CLOCK_BEHIND = 60.0
+# What a broker stamps itself, as against a producer (confluent_kafka.TIMESTAMP_LOG_APPEND_TIME).
+BY_BROKER = 2
 
 
 class Telling:
@@ -33,6 +38,25 @@ class Telling:
         self._queue, self._tally = queue, tally
         self._before: Counter[str] = Counter()
         self._next = self._opened_at = 0.0
+        self._clock_told = False
+
+    def clock(self, message: Message, now: float) -> None:
+        """Tell, once, that our clock is far behind the brokers': retries would seem to stand still.
+
+        Args:
+            message: the record received last.
+            now: seconds since the epoch, by our clock.
+        """
+        kind, stamp = message.timestamp()
+        if self._clock_told or kind != BY_BROKER or stamp / 1000 - now <= CLOCK_BEHIND:
+            return
+        self._clock_told = True
+        logger.warning(
+            "queue %s: the clock here is %.0f s behind the broker's: set it; until then retries "
+            "begin that much later, since they are due by the broker's stamps",
+            self._queue,
+            stamp / 1000 - now,
+        )
 
     def is_due(self, now: float) -> bool:
         """Whether a line about failed jobs may be written, at ``now`` of the monotonic clock."""

@@ -32,6 +32,7 @@ from streamjobs import (
     TopicsError,
     client,
 )
+from streamjobs.errors import JobTooLarge
 from streamjobs.handle import Job
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, start_broker
@@ -304,7 +305,7 @@ def test_a_job_that_is_too_large_is_refused_before_it_is_sent(app: App) -> None:
     greet = greeter(app)
     room = 1_048_588 - client.RECORD_OVERHEAD - len(greet.encoder.schema)
 
-    with pytest.raises(EnqueueError, match=r"1,100,\d\d\d bytes .* at most 1,048,588") as caught:
+    with pytest.raises(JobTooLarge, match=r"1,100,\d\d\d bytes .* at most 1,048,588") as caught:
         greet.options(key="k").enqueue("x" * 1_100_000)
     greet.options(key="k").enqueue("x" * room)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from integration.scene import MakeScene, eventually
 
 SOURCE = """
@@ -41,7 +42,10 @@ def test_running_jobs_end_and_nothing_runs_again(make_scene: MakeScene) -> None:
     assert set(starts.values()) == {1}
 
 
-def test_a_second_signal_abandons_what_is_not_committed(make_scene: MakeScene) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_abandons_what_is_not_committed(
+    make_scene: MakeScene, number: signal.Signals
+) -> None:
     # Given a job that does not end
     scene = make_scene(SOURCE)
     ref = scene.job("send").enqueue(number=0)
@@ -51,10 +55,10 @@ def test_a_second_signal_abandons_what_is_not_committed(make_scene: MakeScene) -
     # When the worker is told twice
     worker.signal(signal.SIGTERM)
     eventually(lambda: "stopping" in worker.errors, "the first signal is seen")
-    worker.signal(signal.SIGTERM)
+    worker.signal(number)
 
-    # Then it ends at once with a failure, and the job runs again elsewhere
-    assert worker.wait(within=2.0) == 1
+    # Then it ends at once with that signal's number, and the job runs again elsewhere
+    assert worker.wait(within=2.0) == 128 + number
     scene.signal("go")
     assert scene.worker("--drain").wait() == 0
     assert scene.noted("start")[ref.id] == 2

@@ -21,7 +21,9 @@ from unit.engine.drive import (
 from streamjobs.engine.ladder import Ordering
 from streamjobs.engine.parking import LANE_CAP
 from streamjobs.engine.results import Failed, Rejected
+from streamjobs.errors import InvalidRecord
 from streamjobs.headers import Reason
+from streamjobs.worker.describe import describe
 
 Make = Callable[..., Driver]
 TO_LONG = Failed(FAILURE, retry_after=5.0)
@@ -214,6 +216,8 @@ def test_an_origin_past_the_end_of_main_is_forged(driver: Driver) -> None:
 
     (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
     assert (move.topic, move.reason) == (DLQ, Reason.INVALID)
+    assert move.failure is not None
+    assert move.failure.type == describe(InvalidRecord()).type
     assert driver.started == []
     assert driver.engine.load == 0
     # And it is counted and told like every other dead letter
@@ -228,6 +232,8 @@ def test_an_origin_of_another_partition_is_forged(driver: Driver) -> None:
 
     (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
     assert (move.topic, move.reason) == (DLQ, Reason.INVALID)
+    assert move.failure is not None
+    assert move.failure.type == describe(InvalidRecord()).type
 
 
 def test_an_origin_of_an_older_topic_comes_first(driver: Driver) -> None:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from unit.engine.drive import FAILED, LONG, MAIN, SHORT, TOPICS, FakeMessage
 
-from streamjobs.clock import monotonic
+from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import Partition
@@ -310,6 +310,25 @@ def test_the_end_of_a_partition_is_committed(make: Callable[..., Script]) -> Non
     script.loop.run()
 
     assert script.committed == 7
+
+
+def test_a_clock_far_behind_the_brokers_is_told_once(
+    make: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = make()
+
+    def stamped(offset: int, ahead: float) -> Step:
+        message = FakeMessage(MAIN, offset, at=wall() + ahead)
+        return lambda _: Polled([message])
+
+    script.steps = [assigned, stamped(0, 30.0)]
+    script.steps += [script.until(lambda: "behind the broker" not in caplog.text)]
+    script.steps += [stamped(1, 3_600.0), stamped(2, 3_600.0)]
+    script.steps += [script.until(lambda: script.committed == 3)]
+    script.loop.run()
+
+    (line,) = [each.getMessage() for each in caplog.records if "behind" in each.getMessage()]
+    assert "the clock here is 3600 s behind the broker's" in line
 
 
 def test_the_last_failures_are_told_though_the_loop_stops(
