@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -33,6 +34,12 @@ STABLE_TIMEOUT = 0.5
 # what it is about only as text (librdkafka 2.16 has no call for it in Python).
 _FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+# The same of a partition of which nothing was ever committed.
+_NO_OFFSET = KafkaError(KafkaError._NO_OFFSET).str()
+
+
+# Where an offset is not in the log the client would go on somewhere else, and say nothing.
+_NEVER_ELSEWHERE = {"auto_offset_reset": "error"}
 
 
 class NotAMember(StreamjobsError):
@@ -70,10 +77,18 @@ class CommitRefused(StreamjobsError):
 
 @dataclass(slots=True)
 class Polled:
-    """What one poll brought: records in order, and partitions whose end was reached."""
+    """What one poll brought.
+
+    Attributes:
+        messages: records in order.
+        ends: partitions whose end was reached, with its offset.
+        strayed: partitions whose log does not have the offset to be read next, and that offset;
+            nothing more is fetched of them before a ``seek``.
+    """
 
     messages: list[Any] = field(default_factory=list)
     ends: list[tuple[str, int, int]] = field(default_factory=list)
+    strayed: list[tuple[str, int, int]] = field(default_factory=list)
 
 
 class AsideReader:
@@ -86,7 +101,7 @@ class AsideReader:
     """
 
     def __init__(self, settings: Settings, group: str, positions: Mapping[Partition, int]) -> None:
-        self._consumer = Consumer(consumer_config(settings, group))
+        self._consumer = Consumer(consumer_config(settings, group, **_NEVER_ELSEWHERE))
         self._consumer.assign([TopicPartition(*pair, at) for pair, at in positions.items()])
 
     def poll(self) -> Polled:
@@ -140,11 +155,18 @@ class GroupConsumer:
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned = on_assigned
         self._assigned: list[Partition] = []
+        self._unset: list[Partition] = []
+        self._protocol = protocol
         self.missing: dict[str, str] = {}
         name = settings.group_instance_id
         static = {} if name is None else {"group_instance_id": name}
         config = consumer_config(
-            settings, group, group_protocol=protocol, on_commit=self._on_commit, **static
+            settings,
+            group,
+            group_protocol=protocol,
+            on_commit=self._on_commit,
+            **static,
+            **_NEVER_ELSEWHERE,
         )
         self._consumer = Consumer(config)
         # Reads high watermarks; a member of nothing.
@@ -184,6 +206,9 @@ class GroupConsumer:
             for message in batch:
                 if (error := message.error()) is not None:
                     self._event(message, error, polled)
+            if self._unset:
+                self._assign_again(dict.fromkeys(self._unset, OFFSET_BEGINNING))
+                self._unset = []
         return polled
 
     def topics(self) -> set[str] | None:
@@ -202,6 +227,17 @@ class GroupConsumer:
         """
         return AsideReader(self._settings, self.group, positions) if positions else None
 
+    def marks(self, partition: Partition) -> tuple[int, int] | None:
+        """Ask for the first offset of a log and the next to be written; None: no answer yet."""
+        try:
+            return self._ends.get_watermark_offsets(
+                TopicPartition(*partition), timeout=STABLE_TIMEOUT
+            )
+        except KafkaException as error:
+            told = kafka_error(error).str()
+            logger.info("group %s: no ends of %s[%d] yet: %s", self.group, *partition, told)
+            return None
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Fetch no more of these until resumed; throws away what was prefetched of them."""
         self._each(self._consumer.pause, partitions)
@@ -211,8 +247,14 @@ class GroupConsumer:
         self._each(self._consumer.resume, partitions)
 
     def seek(self, partition: Partition, offset: int) -> None:
-        """Read on from ``offset``."""
-        self._consumer.seek(TopicPartition(*partition, offset))
+        """Read on from ``offset``, if the partition is ours still."""
+        there = TopicPartition(*partition, offset)
+        try:
+            self._each(lambda _: self._consumer.seek(there), [partition])
+        except KafkaException as error:
+            if kafka_error(error).code() != KafkaError._STATE:
+                raise
+            self._assign_again({partition: offset})
 
     def offsets(self, offsets: Mapping[Partition, tuple[int, str]]) -> list[TopicPartition]:
         """Build what a commit may contain: the one place where commits are made of offsets.
@@ -297,6 +339,8 @@ class GroupConsumer:
             polled.ends.append(
                 (message.topic() or "", message.partition() or 0, message.offset() or 0)
             )
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._has_no_place(message, error, polled)
         elif error.code() == KafkaError._FATAL or error.fatal():
             if _FENCED in error.str() or _UNRELEASED in error.str():
                 name, for_now = self._settings.group_instance_id, _UNRELEASED in error.str()
@@ -307,6 +351,31 @@ class GroupConsumer:
         else:
             where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"
             logger.warning("group %s: %s: %s", self.group, where, error.str())
+
+    def _has_no_place(self, message: Message, error: KafkaError, polled: Polled) -> None:
+        """Begin where nothing was ever committed; tell of an offset that the log does not have."""
+        pair = (message.topic() or "", message.partition() or 0)
+        if _NO_OFFSET in error.str():
+            self._unset.append(pair)
+        else:
+            logger.info("group %s: %s[%d]: %s", self.group, *pair, error.str())
+            polled.strayed.append((*pair, message.offset() or 0))
+
+    def _assign_again(self, places: Mapping[Partition, int]) -> None:
+        """Have partitions fetched from there that the client has given up: it takes no seek.
+
+        With an eager assignor all of them are assigned again, the others from where they are.
+        """
+        owned = _pairs(self._consumer.assignment())
+        wanted = [TopicPartition(*pair, at) for pair, at in places.items() if pair in owned]
+        if not wanted:
+            return
+        if self._protocol == "consumer":
+            self._consumer.incremental_unassign(wanted)
+            self._consumer.incremental_assign(wanted)
+        else:
+            others = [TopicPartition(*pair) for pair in owned if pair not in places]
+            self._consumer.assign([*wanted, *self._consumer.position(others)])
 
     def _is_missing(self, topic: str, error: KafkaError) -> None:
         """Tell it once: the client says so ten times a second."""

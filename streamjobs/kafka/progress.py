@@ -69,4 +69,5 @@ class GroupProgress:
         low, high = self._consumer.get_watermark_offsets(partition, timeout=CALL_TIMEOUT)
         if partition.offset == OFFSET_INVALID:
             return bool(low == high)
-        return bool(partition.offset >= high)
+        # Beyond its end: the log was cut off, or the offset was set by hand, and jobs may wait.
+        return bool(partition.offset == high)

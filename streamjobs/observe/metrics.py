@@ -45,6 +45,12 @@ class WorkerMetrics:
             ["queue"],
             registry=registry,
         )
+        self._deleted = Counter(
+            "streamjobs_jobs_deleted",
+            "Offsets whose jobs the broker deleted before they were done: jobs, at most.",
+            ["queue"],
+            registry=registry,
+        )
         self._in_hand = Gauge(
             "streamjobs_jobs_in_hand",
             "Jobs running, ready or waiting for one of their key.",
@@ -70,6 +76,10 @@ class WorkerMetrics:
             ["queue"],
             registry=registry,
         )
+
+    def deleted(self, queue: str, count: int) -> None:
+        """Count offsets that the broker deleted before the group was past them."""
+        self._deleted.labels(queue).inc(count)
 
     def attempts_finished(self, queue: str, counts: Mapping[tuple[str, str], int]) -> None:
         """Add outcomes, by (job name, outcome); an empty name is a record that did not decode."""

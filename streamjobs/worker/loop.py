@@ -89,6 +89,7 @@ class QueueLoop(threading.Thread):
         self.last_turn = monotonic()
         self._questions: list[int] = []
         self._next_question = 0.0
+        self._outdated = False
         self._member = True
         self._last_poll = self._next_commit = self._next_moves = 0.0
         self._telling = Telling(queue, self.tally)
@@ -100,11 +101,18 @@ class QueueLoop(threading.Thread):
         """Ask the loop to drain and leave its group; may be called twice, and before ``start``."""
         self._stop_asked.set()
 
+    def renew(self) -> None:
+        """Ask it to join again, since a topic is not the one it began with; from any thread."""
+        self._outdated = True
+
     @property
     def troubles(self) -> list[str]:
         """What keeps some of its partitions from going on, a sentence each."""
         cycle: CommitCycle | None = getattr(self, "_cycle", None)  # there is none before it joins
-        return [] if cycle is None else troubles(self._consumer.missing, cycle.refused)
+        if cycle is None:
+            return []
+        told = troubles(self._consumer.missing, cycle.refused)
+        return told + self._taking.strays.troubles
 
     # -- the thread --------------------------------------------------------------------------
 
@@ -140,12 +148,13 @@ class QueueLoop(threading.Thread):
         self._consumer.close()
 
     def _rejoin(self, parts: Parts) -> None:
-        """Begin anew with a ladder that has grown: an older job may lie in its new tier.
+        """Begin anew with a ladder that has grown, or one of whose topics was made anew.
 
-        Another release can have moved it there while a shard was its; a consumer that does not
-        read that tier would start the job's followers before it.
+        An older job may lie in a new tier: another release can have moved it there while a shard
+        was its. A consumer that does not read that tier would start the job's followers before it.
+        And offsets of a topic that was deleted say nothing of another one of its name.
         """
-        new = ", ".join(sorted(parts.tiers - self._parts.tiers))
+        new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "topics that were made anew"
         logger.info("queue %s: joins again, to read %s", self.queue, new)
         self._leave()  # which drains, as ``revoked``
         self._parts, self.engine, self._questions = parts, parts.engine, []
@@ -218,10 +227,11 @@ class QueueLoop(threading.Thread):
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
         self._questions += self.engine.take_questions()
-        if self._questions and now >= self._next_question:
+        if (self._questions or self._outdated) and now >= self._next_question:
             self._next_question = now + QUESTION_RETRY
             if (topics := self._consumer.topics()) is not None:
                 if (parts := self._renew(topics)) is not None:
+                    self._outdated = False
                     self._rejoin(parts)
                     return
                 self._taking.begin(self._questions)
@@ -289,6 +299,9 @@ class QueueLoop(threading.Thread):
             self.engine.received(polled.messages, wall())
         for topic, partition, offset in polled.ends:
             self.engine.ended(topic, partition, offset, wall())
+        if polled.strayed or self._taking.strays.open:
+            deleted = self._taking.strays.find(polled.strayed, monotonic())
+            self._metrics.deleted(self.queue, deleted)
 
     def _count(self, polled: Polled) -> None:
         if self.tally.first is None:
@@ -328,12 +341,14 @@ class QueueLoop(threading.Thread):
             self._give_back("partitions are taken back", partitions)
         hit("loop.drained")
         self.engine.revoked(partitions)
+        self._taking.strays.forget(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
         """These are somebody else's already: nothing of them may be committed."""
         self._telling.partitions(logging.WARNING, "lost", partitions)
         hit("loop.lost")
         self.engine.revoked(partitions)
+        self._taking.strays.forget(partitions)
 
     def _give_back(self, why: str, partitions: Collection[Partition]) -> None:
         """Begin nothing of these, let their running jobs end within the budget, commit all.

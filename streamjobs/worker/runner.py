@@ -21,7 +21,7 @@ from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder, Ordering
-from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe
 from streamjobs.executors.split import Executor, SplitExecutor
@@ -96,7 +96,8 @@ class Worker:
         self._queues = [source.registry.find_queue(name) for name in queues]
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._loops: list[QueueLoop] = []
-        self._watch = TopicWatch(source.settings)
+        self._outdated: set[str] = set()
+        self._watch = TopicWatch(source.settings, self._renew)
         self.metrics_registry = CollectorRegistry()
         self._metrics = WorkerMetrics(self.metrics_registry)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -269,8 +270,10 @@ class Worker:
         self._watch.watch(ladder)
 
         def renew(topics: Collection[str]) -> Parts | None:
-            if known.issuperset(ladder.topics.tiers_among(topics)):
+            grown_up = not known.issuperset(ladder.topics.tiers_among(topics))
+            if not grown_up and queue.name not in self._outdated:
                 return None
+            self._outdated.discard(queue.name)
             with Admin(source.settings) as admin:
                 now = self._check(admin, queue, skip=True)
             grown = self._parts(queue, now)
@@ -328,11 +331,32 @@ class Worker:
         def make_taking(consumer: GroupConsumer) -> Taking:
             asks = Inquiry(source.settings, topics.group, read_id)
             where = Topics(
-                topics.group, ladder.reads, ladder.topic_ids, self._options.from_earliest
+                topics.group,
+                ladder.reads,
+                ladder.topic_ids,
+                self._options.from_earliest,
+                self._id_today,
             )
             return Taking(engine, consumer, asks, where)
 
         return Parts(engine, frozenset(ladder.reads), join_group, make_cycle, make_taking)
+
+    def _renew(self, queue: str) -> None:
+        """A topic of this queue is another one than its loop began with."""
+        self._outdated.add(queue)
+        for loop in self._loops:
+            if loop.queue == queue:
+                loop.renew()
+
+    def _id_today(self, topic: str) -> str | None:
+        """Ask for a topic's id; empty: it is not there; None: no answer."""
+        try:
+            with Admin(self._source.settings) as admin:
+                info = admin.described([topic]).get(topic)
+        except StreamjobsError as error:
+            logger.info("no id of topic %s yet: %s", topic, error)
+            return None
+        return "" if info is None else info.topic_id
 
     def _make_executor(self, queue: Queue, ranks: int) -> Executor:
         source, options, name = self._source, self._options, f"streamjobs-{queue.name}"

@@ -8,7 +8,7 @@ the high watermarks of its tiers. The broker is asked beside the loop, which goe
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.worker.strays import Strays
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -59,12 +60,14 @@ class Topics:
         tiers: its retry topics.
         ids: topic ids, where the broker tells them.
         from_earliest: whether to begin where a log begins that has lost its beginning.
+        today: asks for a topic's id as it is now; None: no answer.
     """
 
     group: str
     tiers: Collection[str]
     ids: Mapping[str, str]
     from_earliest: bool = False
+    today: Callable[[str], str | None] = lambda _: None
 
 
 class Taking:
@@ -75,10 +78,14 @@ class Taking:
         consumer: in whose name offsets are committed.
         asks: asks the broker.
         topics: of the queue.
+
+    Attributes:
+        strays: partitions whose log does not have the offset to be read next.
     """
 
     def __init__(self, engine: Engine, consumer: GroupConsumer, asks: Asks, topics: Topics) -> None:
         self._engine, self._consumer, self._asks, self._topics = engine, consumer, asks, topics
+        self.strays = Strays(topics.group, consumer, self._is_another, topics.from_earliest)
         self._open: dict[int, object] = {}
         self._stood: dict[int, dict[str, Stand]] = {}
         self._again: dict[int, float] = {}
@@ -167,6 +174,10 @@ class Taking:
         del self._open[answer.number]
         stood = self._stood.pop(answer.number)
         committed = {topic: _committed(stand, mine) for topic, stand in stood.items()}
+        if self._topics.from_earliest:
+            for topic, base in committed.items():
+                if base is not None and base.offset > answer.of.get(topic, base.offset):
+                    committed[topic] = None  # beyond the log's end, it says nothing of this log
         ends = {topic: end for topic, end in answer.of.items() if topic in self._topics.tiers}
         hit("loop.answered")
         self._engine.taken(answer.number, committed, ends, wall())
@@ -203,6 +214,14 @@ class Taking:
                     stand.offset,
                     answer.number,
                 )
+
+    def _is_another(self, topic: str) -> bool | None:
+        """Whether the topic is another one than when this worker joined; None: not known yet."""
+        then = self._topics.ids.get(topic)
+        if not then:
+            return False  # a broker that tells no ids
+        today = self._topics.today(topic)
+        return today != then if today else None
 
     def _renewed(self, topic: str, metadata: Metadata) -> bool:
         today = self._topics.ids.get(topic)

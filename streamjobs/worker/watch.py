@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from streamjobs.engine.ladder import Ladder
 from streamjobs.errors import StreamjobsError
@@ -31,10 +31,11 @@ class TopicWatch:
 
     Args:
         settings: of the process.
+        on_another: is told of a queue one of whose topics was deleted and made again.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, on_another: Callable[[str], None]) -> None:
+        self._settings, self._on_another = settings, on_another
         self._ladders: dict[str, Ladder] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
         self._stop_asked = threading.Event()
@@ -64,7 +65,10 @@ class TopicWatch:
                 schemas = []
             there = admin.described([*topics_of(ladder), *schemas])
             gone = tuple(absent(topic) for topic in schemas if topic not in there)
-            self._tell(queue, (*compare(ladder, there), *gone))
+            found = (*compare(ladder, there), *gone)
+            self._tell(queue, found)
+            if not found and made_anew(ladder, there):
+                self._on_another(queue)
 
     def _run(self) -> None:
         try:
@@ -100,6 +104,14 @@ class TopicWatch:
 def topics_of(ladder: Ladder) -> list[str]:
     """The topics that a queue's workers read or write."""
     return [*ladder.mains, *ladder.reads, ladder.topics.dlq, ladder.topics.marks]
+
+
+def made_anew(ladder: Ladder, there: Mapping[str, TopicInfo]) -> list[str]:
+    """The topics of a ladder that have another id than it says."""
+    ids = {topic: there[topic].topic_id for topic in (*ladder.mains, *ladder.reads)}
+    return [
+        t for t, now in ids.items() if (then := ladder.topic_ids.get(t)) and now not in {then, ""}
+    ]
 
 
 def compare(ladder: Ladder, there: Mapping[str, TopicInfo]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Scene:
         self.taking = Taking(self.engine, me, me, topics)
         self.diary: list[Any] = []
         self.stood: dict[str, Stand] = {}
+        self.high = 0
         self.refusals: list[Exception] = []
         self.held_back = False
         self._ready: list[Stands | Ends] = []
@@ -47,7 +48,7 @@ class Scene:
         self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
     ) -> None:
         self.diary.append(("ends", *ids))
-        self._ready.append(Ends(number, token, {topic: 0 for topic, _ in partitions}))
+        self._ready.append(Ends(number, token, {topic: self.high for topic, _ in partitions}))
 
     def answers(self) -> list[Stands | Ends]:
         if self.held_back:
@@ -225,3 +226,19 @@ def test_nothing_is_suspect_where_nobody_vanished(stand: Stand) -> None:
     assert not scene.go_on()
 
     assert [run[0].suspect for run in scene.runs(9)] == [False]
+
+
+@pytest.mark.parametrize("from_earliest", [False, True])
+def test_an_offset_beyond_the_end_says_nothing_where_it_may_begin_anew(
+    *, from_earliest: bool
+) -> None:
+    # given a main topic that ends before the group's offset
+    scene = Scene(from_earliest=from_earliest)
+    scene.high = 2
+    scene.stood = {MAIN: Stand(1_000), SHORT: Stand(2), LONG: Stand(2)}
+    # when it is taken, then that offset is where it stands, unless it may begin anew
+    scene.assigned()
+    scene.go_on()
+    cycle = scene.engine.cycle(everything=True)
+    offsets = {} if cycle is None else cycle.offsets
+    assert (offsets.get((MAIN, 0)) == 1_000) is not from_earliest

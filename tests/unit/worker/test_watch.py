@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,17 @@ def there(**counts: int) -> dict[str, TopicInfo]:
     named = {SCHEMAS: counts.get("schemas", 1)}
     named |= {topic: counts.get(topic.rsplit(".", 1)[1], 4) for topic in topics_of(LADDER)}
     return {topic: TopicInfo(count, "id") for topic, count in named.items() if count}
+
+
+class Broker:
+    """Answers in turn."""
+
+    def __init__(self, *answers: dict[str, TopicInfo]) -> None:
+        self.answers = list(answers)
+
+    def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
+        assert names == [*topics_of(LADDER), SCHEMAS]
+        return self.answers.pop(0)
 
 
 def test_topics_as_they_were_are_fine() -> None:
@@ -52,18 +64,8 @@ def test_a_topic_that_is_gone_is_told_whichever_it_is(topic: str) -> None:
 
 
 def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptureFixture) -> None:
-    class Broker:
-        """Answers in turn."""
-
-        def __init__(self, *answers: dict[str, TopicInfo]) -> None:
-            self.answers = list(answers)
-
-        def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
-            assert names == [*topics_of(LADDER), SCHEMAS]
-            return self.answers.pop(0)
-
     # given a watch, and a tier that is gone for two looks, and the schemas for another
-    watch = TopicWatch(Settings())
+    watch = TopicWatch(Settings(), lambda _: None)
     watch.watch(LADDER)
     gone = there(**{"1s": 0})
     admin: Any = Broker(there(), gone, gone, there(), there(schemas=0))
@@ -76,3 +78,22 @@ def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptu
     assert watch.problems("mail") == (f"topic {SCHEMAS} is not there: streamjobs topics apply",)
     assert caplog.text.count(f"topic {SHORT} is not there") == 1
     assert caplog.text.count("as they must be again") == 1
+
+
+@pytest.mark.parametrize("anew", [MAIN, LONG])
+def test_a_topic_that_was_made_anew_is_told_when_all_are_there(anew: str) -> None:
+    # given a ladder whose topics have ids, and one of them that was deleted and made again
+    ladder = replace(LADDER, topic_ids=dict.fromkeys((MAIN, SHORT, LONG), "id"))
+    told: list[str] = []
+    watch = TopicWatch(Settings(), told.append)
+    watch.watch(ladder)
+    later = {**there(), anew: TopicInfo(4, "another")}
+    gone = {**later}
+    del gone[TOPICS.dlq]
+    admin: Any = Broker(there(), gone, later)
+    # when it is looked at, then its queue has to join again once all of its topics are there
+    seen = []
+    for _ in range(3):
+        watch.look(admin)
+        seen.append(len(told))
+    assert seen == [0, 0, 1]

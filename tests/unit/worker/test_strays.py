@@ -1,0 +1,100 @@
+"""Offsets that a log does not have: where it goes on, what is told, and when nobody knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from streamjobs.worker.strays import BEGINNING, RETRY, Partition, Strays
+
+MAIN: Partition = ("shop.mail", 3)
+
+
+@dataclass
+class Scene:
+    """A broker that answers what it is set to, and a consumer that notes where it is sent."""
+
+    marks_: tuple[int, int] | None = (10, 20)
+    another: bool | None = False
+    from_earliest: bool = False
+    sought: list[tuple[Partition, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.strays = Strays("shop.mail", self, lambda _: self.another, self.from_earliest)
+
+    def marks(self, partition: Partition) -> tuple[int, int] | None:
+        assert partition == MAIN
+        return self.marks_
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.sought.append((partition, offset))
+
+    def find(self, offset: int, now: float = 0.0) -> int:
+        return self.strays.find([(*MAIN, offset)], now)
+
+
+def test_deleted_records_are_counted_and_told_and_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    assert scene.find(4) == 6
+    assert scene.sought == [(MAIN, 10)]
+    assert "offsets 4 to 9 of shop.mail[3] were deleted before their jobs were done" in caplog.text
+    assert "up to 6 jobs" in caplog.text
+    assert scene.strays.troubles == []
+    assert not scene.strays.open
+
+
+def test_beyond_the_end_it_stands_still_and_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    assert scene.find(50) == 0
+    assert scene.sought == []
+    (why,) = scene.strays.troubles
+    for part in ("shop.mail[3] stands still", "ends at 20", "offset 50", "--from earliest"):
+        assert part in why
+    assert why in caplog.text
+    # and is asked no more, until it is somebody else's
+    assert not scene.strays.open
+    scene.strays.forget([MAIN])
+    assert scene.strays.troubles == []
+
+
+def test_beyond_the_end_it_begins_anew_when_it_may(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(from_earliest=True)
+    assert scene.find(50) == 0
+    assert scene.sought == [(MAIN, BEGINNING)]
+    assert "finished jobs run again" in caplog.text
+
+
+def test_of_a_topic_that_was_made_again_it_reads_the_beginning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene(another=True, marks_=(0, 2))
+    assert scene.find(50) == 0
+    assert scene.sought == [(MAIN, BEGINNING)]
+    assert "was deleted and made again" in caplog.text
+
+
+@pytest.mark.parametrize("silent", ["marks", "id"])
+def test_without_an_answer_it_asks_again(silent: str) -> None:
+    # given a broker that does not answer
+    scene = Scene(None) if silent == "marks" else Scene(another=None)
+    assert scene.find(50) == 0
+    assert (scene.sought, scene.strays.troubles, scene.strays.open) == ([], [], True)
+    # when it does, then it is asked again after a while, and not before
+    scene.marks_, scene.another = (10, 20), False
+    told = []
+    for now in (RETRY / 2, RETRY):
+        scene.strays.find([], now)
+        told.append((scene.strays.open, len(scene.strays.troubles)))
+    assert told == [(True, 0), (False, 1)]
+
+
+def test_an_offset_that_is_there_by_now_is_read() -> None:
+    # given a leader that had not heard of it yet
+    scene = Scene()
+    assert scene.find(20) == 0
+    assert scene.sought == [(MAIN, 20)]
