@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
+from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import InstanceIdTaken, Polled
@@ -47,7 +48,7 @@ LEASE = 5.0
 # Seconds after which a member that was given nothing counts as idle, not as joining: the group does
 # not tell every member that there is nothing for it.
 IDLE_AFTER = 8.0
-# Seconds before the next try to join while another member has our name.
+# Seconds before the next try to join while another member has our name, or nobody answers.
 JOIN_RETRY = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
@@ -119,7 +120,8 @@ class QueueLoop(threading.Thread):
     def run(self) -> None:
         """Turn until stopped; an error ends the loop and is kept in ``error``."""
         try:
-            self._join()
+            if not self._join():
+                return
             try:
                 while not self._stop_asked.is_set():
                     self._turn()
@@ -136,12 +138,22 @@ class QueueLoop(threading.Thread):
             self._executor.stop()
             self._on_end()
 
-    def _join(self) -> None:
-        self._consumer = self._parts.join_group(self)
+    def _join(self) -> bool:
+        """Become a member; False when stopped before the group's coordinator had answered."""
+        while True:
+            try:
+                self._consumer = self._parts.join_group(self)
+                break
+            except BrokerUnavailable as error:
+                logger.warning("queue %s: not joined yet, tries again: %s", self.queue, error)
+                self.last_turn = monotonic()
+                if self._stop_asked.wait(JOIN_RETRY):
+                    return False
         self._cycle = self._parts.make_cycle(self._consumer)
         self._taking = self._parts.make_taking(self._consumer)
         self.last_turn = monotonic()
         self._idle_at = self.last_turn + IDLE_AFTER
+        return True
 
     def _leave(self) -> None:
         self._taking.close()

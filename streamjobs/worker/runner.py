@@ -100,6 +100,7 @@ class Worker:
         self._watch = TopicWatch(source.settings, self._renew)
         self.metrics_registry = CollectorRegistry()
         self._metrics = WorkerMetrics(self.metrics_registry)
+        self._protocol: str | None = None
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def stop(self) -> None:
@@ -304,7 +305,7 @@ class Worker:
                 source.settings,
                 topics.group,
                 [*ladder.mains, *ladder.reads],
-                protocol=resolve_protocol(source.settings, ladder.mains[0]),
+                protocol=self._protocol_by(ladder.mains[0]),
                 on_assigned=loop.assigned,
                 on_revoked=loop.revoked,
                 on_lost=loop.lost,
@@ -357,6 +358,12 @@ class Worker:
             logger.info("no id of topic %s yet: %s", topic, error)
             return None
         return "" if info is None else info.topic_id
+
+    def _protocol_by(self, topic: str) -> str:
+        """The group protocol, found out once: who joins again does so by the same."""
+        if self._protocol is None:
+            self._protocol = resolve_protocol(self._source.settings, topic)
+        return self._protocol
 
     def _make_executor(self, queue: Queue, ranks: int) -> Executor:
         source, options, name = self._source, self._options, f"streamjobs-{queue.name}"

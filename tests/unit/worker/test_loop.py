@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
+from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
@@ -632,6 +633,41 @@ def test_a_failed_cycle_is_tried_again_after_a_pause(
 
     assert [entry[2:] for entry in script.diary[:2]] == [([0], False, False), ([0], False, True)]
     assert times[1] - times[0] >= 0.15
+
+
+def test_while_no_coordinator_answers_it_tries_again_until_it_is_stopped(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a group that nobody can join for a while
+    monkeypatch.setattr(loop_module, "JOIN_RETRY", 0.01)
+    late, never = make(), make()
+    join = late.loop._parts.join_group
+    tries: list[int] = []
+
+    def join_late(loop: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise BrokerUnavailable("its coordinator is away")
+        return join(loop)
+
+    def stopped(_: Any) -> Any:
+        never.loop.stop()
+        raise BrokerUnavailable("its coordinator is away")
+
+    late.loop._parts = replace(late.loop._parts, join_group=join_late)
+    never.loop._parts = replace(never.loop._parts, join_group=stopped)
+
+    # When one loop waits for it, and another is stopped
+    late.steps = [assigned, late.brings(0), late.until(lambda: late.committed == 1)]
+    late.loop.run()
+    never.loop.run()
+
+    # Then the first has run its job, and both have ended in good order
+    assert len(tries) == 3
+    assert late.committed == 1
+    assert caplog.text.count("not joined yet, tries again: its coordinator is away") == 3
+    assert late.loop.error is never.loop.error is None
+    assert late.loop.state is never.loop.state is State.STOPPED
 
 
 def test_an_error_ends_the_loop_is_kept_and_leaves_the_group(make: Callable[..., Script]) -> None:
