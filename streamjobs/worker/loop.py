@@ -21,7 +21,6 @@ from collections.abc import Callable, Collection
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
-from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import InstanceIdTaken, Polled
@@ -29,7 +28,7 @@ from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.giving_back import GivingBack
-from streamjobs.worker.parts import Parts, State
+from streamjobs.worker.parts import JOIN_RETRY, Parts, State
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
@@ -48,8 +47,6 @@ LEASE = 5.0
 # Seconds after which a member that was given nothing counts as idle, not as joining: the group does
 # not tell every member that there is nothing for it.
 IDLE_AFTER = 8.0
-# Seconds before the next try to join while another member has our name, or nobody answers.
-JOIN_RETRY = 1.0
 # Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
 POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
@@ -140,15 +137,10 @@ class QueueLoop(threading.Thread):
 
     def _join(self) -> bool:
         """Become a member; False when stopped before the group's coordinator had answered."""
-        while True:
-            try:
-                self._consumer = self._parts.join_group(self)
-                break
-            except BrokerUnavailable as error:
-                logger.warning("queue %s: not joined yet, tries again: %s", self.queue, error)
-                self.last_turn = monotonic()
-                if self._stop_asked.wait(JOIN_RETRY):
-                    return False
+        consumer = self._parts.join(self, self._stop_asked)
+        if consumer is None:
+            return False
+        self._consumer = consumer
         self._cycle = self._parts.make_cycle(self._consumer)
         self._taking = self._parts.make_taking(self._consumer)
         self.last_turn = monotonic()

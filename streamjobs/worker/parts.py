@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from streamjobs.clock import monotonic
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
+from streamjobs.errors import BrokerUnavailable
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.taking import Taking
+
+logger = logging.getLogger("streamjobs.worker")
+
+# Seconds before the next try to join while another member has our name, or nobody answers.
+JOIN_RETRY = 1.0
 
 
 class State(Enum):
@@ -29,6 +38,9 @@ class Member(Protocol):
     def assigned(self, partitions: list[Partition]) -> None: ...  # noqa: D102 - as all that follow
     def revoked(self, partitions: list[Partition]) -> None: ...  # noqa: D102
     def lost(self, partitions: list[Partition]) -> None: ...  # noqa: D102
+
+    queue: str
+    last_turn: float
 
 
 @dataclass(frozen=True)
@@ -48,3 +60,14 @@ class Parts:
     join_group: Callable[[Member], GroupConsumer]
     make_cycle: Callable[[GroupConsumer], CommitCycle]
     make_taking: Callable[[GroupConsumer], Taking]
+
+    def join(self, member: Member, stopping: threading.Event) -> GroupConsumer | None:
+        """Join the group as soon as its coordinator answers; None when stopped before that."""
+        while True:
+            try:
+                return self.join_group(member)
+            except BrokerUnavailable as error:
+                logger.warning("queue %s: not joined yet, tries again: %s", member.queue, error)
+            member.last_turn = monotonic()
+            if stopping.wait(JOIN_RETRY):
+                return None

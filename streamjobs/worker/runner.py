@@ -13,6 +13,7 @@ import socket
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -100,7 +101,8 @@ class Worker:
         self._watch = TopicWatch(source.settings, self._renew)
         self.metrics_registry = CollectorRegistry()
         self._metrics = WorkerMetrics(self.metrics_registry)
-        self._protocol: str | None = None
+        # Found out once: who joins again does so by the same.
+        self._protocol_by = cache(partial(resolve_protocol, source.settings))
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
     def stop(self) -> None:
@@ -358,12 +360,6 @@ class Worker:
             logger.info("no id of topic %s yet: %s", topic, error)
             return None
         return "" if info is None else info.topic_id
-
-    def _protocol_by(self, topic: str) -> str:
-        """The group protocol, found out once: who joins again does so by the same."""
-        if self._protocol is None:
-            self._protocol = resolve_protocol(self._source.settings, topic)
-        return self._protocol
 
     def _make_executor(self, queue: Queue, ranks: int) -> Executor:
         source, options, name = self._source, self._options, f"streamjobs-{queue.name}"

@@ -24,6 +24,7 @@ from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import giving_back, telling
 from streamjobs.worker import loop as loop_module
+from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
 from streamjobs.worker.parts import Parts, State
 from streamjobs.worker.taking import Taking, Topics
@@ -639,7 +640,7 @@ def test_while_no_coordinator_answers_it_tries_again_until_it_is_stopped(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a group that nobody can join for a while
-    monkeypatch.setattr(loop_module, "JOIN_RETRY", 0.01)
+    monkeypatch.setattr(parts_module, "JOIN_RETRY", 0.01)
     late, never = make(), make()
     join = late.loop._parts.join_group
     tries: list[int] = []
