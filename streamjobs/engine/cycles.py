@@ -75,7 +75,7 @@ class Cycles:
     def _note(self, log: Log) -> Note | None:
         """What there is to commit of a partition; None when it has to wait."""
         if not log.watermark.news:
-            return log.note
+            return self._told_anew(log)
         offset = log.watermark.advance()
         if offset is None:
             return None
@@ -83,10 +83,28 @@ class Cycles:
         runs, upto = pack(bounds, ROOM) if bounds else (NOTHING, offset)
         whole = not bounds or upto == bounds[-1]
         log.crowded = not whole or len(runs) > CROWDED_FROM * ROOM
-        if not whole and upto < log.told:
-            # What was told once has to be told again: it waits until there is room for it.
-            return None
+        log.mute = not whole and upto < log.told
+        if log.mute:
+            # What was told once has to be told again: it waits until there is room for it. What is
+            # suspected is told all the same, beside what is known already.
+            known = log.committed
+            if known is None or known.suspicion == log.suspicion:
+                return None
+            return known._replace(suspicion=log.suspicion)
         topic_id = self._ladder.topic_ids.get(log.topic)
         log.watermark.news = False
-        log.note = Note(offset, runs, upto, whole, topic_id, log.epoch)
+        if log.suspicion.doubt and offset >= log.suspect_upto:
+            # All that may have been running has ended.
+            log.suspicion = log.suspicion._replace(doubt=False)
+        for at, _ in log.suspicion.crashes:
+            if at < offset:
+                log.suspicion = log.suspicion.without(at)
+        log.note = Note(offset, runs, upto, whole, topic_id, log.epoch, log.suspicion)
+        return log.note
+
+    def _told_anew(self, log: Log) -> Note | None:
+        """The same offsets, with what is suspected by now."""
+        note = log.note or log.committed
+        if note is not None and note.suspicion != log.suspicion:
+            log.note = note._replace(suspicion=log.suspicion)
         return log.note

@@ -9,6 +9,7 @@ from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.outbox import Outbox
 from streamjobs.engine.records import Move, Record
 from streamjobs.engine.results import (
+    Condemned,
     Crashed,
     Discarded,
     Failed,
@@ -53,7 +54,7 @@ class Decider:
                 return Outcome.RELEASED
             case Rejected(failure, reason):
                 return self._bury(record, shard.delivery(record), failure, reason)
-            case Crashed():
+            case Crashed() | Condemned():
                 return self._crashed(record, result, shard, now)
             case Failed():
                 return self._retry(record, result, shard, now)
@@ -95,12 +96,18 @@ class Decider:
         self._move(Move(record, topic, after, reason, failed.failure))
         return Outcome.RETRIED
 
-    def _crashed(self, record: Record, crashed: Crashed, shard: Shard, now: float) -> Outcome:
+    def _crashed(
+        self, record: Record, crashed: Crashed | Condemned, shard: Shard, now: float
+    ) -> Outcome:
         """One more crash: to the next tier, where its count is kept, or dead at the third.
 
         No try at once, whatever the policy says: the count would be in memory only.
         """
         before = shard.delivery(record)
+        if isinstance(crashed, Condemned):
+            # The attempts that ended its workers were counted when it was received.
+            before = replace(before, attempts=before.attempts - 1)
+            return self._bury(record, before, crashed.failure, Reason.CRASHED)
         before = replace(before, crashes=min(before.crashes + 1, MAX_COUNT))
         record.suspect = True
         delay = self._ladder.retry(before.rung, None)

@@ -10,9 +10,10 @@ records below it. There is at most one cycle out; what is decided meanwhile wait
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from streamjobs.breaker import Breaker
+from streamjobs.engine.alone import Alone, Permit
 from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.cycles import Cycle, Cycles
 from streamjobs.engine.decide import Decider
@@ -23,7 +24,7 @@ from streamjobs.engine.metadata import Committed, Note
 from streamjobs.engine.outbox import Flow, Outbox, Partition
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
-from streamjobs.engine.records import Log, Message, Move, Record, Run
+from streamjobs.engine.records import Log, Message, Move, Record, Run, by_partition
 from streamjobs.engine.results import RELEASED, Crashed, Failed, Outcome
 from streamjobs.engine.shard import Shard
 from streamjobs.engine.taking import Taking
@@ -42,14 +43,21 @@ class Engine:
         ladder: the queue's topics and policy.
         capacity: how many records may be in hand before no more are fetched from main.
         breaker: when the queue pauses itself; None: never.
+        permit: shared by the queues of a process; see ``Alone``.
 
     Attributes:
         breaker: its state; None: there is none.
+        alone: its suspects that are tried one at a time.
         counts: outcomes since the caller last emptied it, by (job name, outcome).
     """
 
     def __init__(
-        self, ladder: Ladder, *, capacity: int = 2_000, breaker: Breaker | None = None
+        self,
+        ladder: Ladder,
+        *,
+        capacity: int = 2_000,
+        breaker: Breaker | None = None,
+        permit: Permit | None = None,
     ) -> None:
         self._ladder, self._capacity = ladder, capacity
         self._expected = {*ladder.mains, *ladder.reads}
@@ -69,6 +77,7 @@ class Engine:
         self._cycles = Cycles(ladder, self._out)
         self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
+        self.alone = Alone(self._out, permit)
         self.counts = self._out.counts
 
     # -- events ------------------------------------------------------------------------------
@@ -115,6 +124,7 @@ class Engine:
         if shard is None or shard.active or set(shard.logs) != self._expected:
             return
         self._taking.answered(shard, committed, ends, now)
+        self.alone.taken(self._logs.values())
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Own these no longer: their shards stop as a whole, and what was in hand is void."""
@@ -129,10 +139,11 @@ class Engine:
                 self._give_up(self._shards[number])
         self._withheld = False
         self._out.forget_dead()
+        self.alone.forget_dead(self._logs.values())
 
     def received(self, messages: Sequence[Message], now: float) -> None:
         """Take in records as they were polled; those of partitions no longer owned are dropped."""
-        for (topic, partition), batch in _by_partition(messages):
+        for (topic, partition), batch in by_partition(messages):
             log = self._logs.get((topic, partition))
             if log is None or log.stale:
                 continue
@@ -187,7 +198,7 @@ class Engine:
         What arrives of a partition that was paused meanwhile is dropped from there on: the consumer
         brings it when it is resumed.
         """
-        for partition, batch in _by_partition(messages):
+        for partition, batch in by_partition(messages):
             if (log := self._still_aside(partition)) is not None:
                 self.received(batch, now)
                 log.ahead = 1 + batch[-1].offset()  # type: ignore[operator]
@@ -207,6 +218,7 @@ class Engine:
         """Take back what an executor has run or given back, each run's records in order."""
         counts, shards = self.counts, self._shards
         failed = fine = 0
+        records = self.alone.returned(records)
         for record in records:
             log = record.log
             if not log.live:
@@ -230,6 +242,7 @@ class Engine:
                 self._turns.got_on(shard, record)
             if last and record.key is not None:
                 self._turns.ended(shard, record, now)
+        self.alone.ended(records, now)
         if self.breaker is not None and (failed or fine):
             self.breaker.count(failed, fine, now)
 
@@ -249,6 +262,11 @@ class Engine:
         if self._pressure.regulate(self._shards.values(), now):
             for shard in self._shards.values():
                 self._parking.move_followers(shard, HEAD_PATIENCE, now)
+        if self.alone.any or self.alone.doubts:
+            self.finished(self.alone.go_on(self._logs.values()), now)
+            still = {number for number, shard in self._shards.items() if shard.still}
+            if (not self.tripped or self._probing) and self.alone.choose(now, still):
+                self._probing = False
 
     # -- commands ----------------------------------------------------------------------------
 
@@ -262,27 +280,23 @@ class Engine:
 
         While the breaker is open it is one run every few seconds.
         """
+        lone = self.alone.take()
         if self.tripped:
-            return self._take_probe()
+            return lone or self._take_probe()
         ranked = self._out.starts
         self._out.starts = [[] for _ in ranked]
         if self._withheld:
             self._out.starts = [[x for x in runs if not x[0].log.begins] for runs in ranked]
             ranked = [[run for run in runs if run[0].log.begins] for runs in ranked]
-        return ranked
+        return ranked if lone is None else [a + b for a, b in zip(ranked, lone, strict=True)]
 
     def take_starts(self) -> list[Run]:
         """Return the runs to hand to the executor, the most urgent first."""
         return [run for runs in self.take_ranked() for run in runs]
 
     def _take_probe(self) -> list[list[Run]]:
-        probe: list[list[Run]] = [[] for _ in self._out.starts]
-        if self._probing and not self._withheld:
-            for rank, runs in enumerate(self._out.starts):
-                if runs:
-                    probe[rank].append(runs.pop(0))
-                    self._probing = False
-                    break
+        probe = self._out.first(int(self._probing and not self._withheld))
+        self._probing &= not any(probe)
         return probe
 
     def take_flow(self) -> Flow:
@@ -327,6 +341,7 @@ class Engine:
                 self._withheld = True
                 for log in shard.logs.values():
                     log.begins = False
+        self.alone.put_off()
 
     def stand_still(self, numbers: Collection[int]) -> None:
         """Fetch and commit no more of these shards: what they have to write is refused.
@@ -338,6 +353,11 @@ class Engine:
                 shard.still = True
                 for log in shard.logs.values():
                     self._out.pause(log)
+        self.alone.put_off()
+
+    def clear(self) -> None:
+        """Suspect no longer what vanished owners may have been running."""
+        self.alone.clear(self._logs.values())
 
     def go_on(self) -> None:
         """Try again what was refused."""
@@ -430,19 +450,3 @@ class Engine:
 def _reads(log: Log) -> bool:
     """Whether the next record of a partition is wanted now."""
     return not log.paused and not log.stale and log.refetch is None
-
-
-def _by_partition(
-    messages: Sequence[Message],
-) -> Iterator[tuple[Partition, Sequence[Message]]]:
-    """Cut a poll into its stretches of one partition: the client hands them over in such."""
-    begin = 0
-    topic, partition = "", -1
-    for index, message in enumerate(messages):
-        if message.partition() != partition or message.topic() != topic:
-            if index > begin:
-                yield (topic, partition), messages[begin:index]
-            begin = index
-            topic, partition = message.topic(), message.partition()  # type: ignore[assignment]
-    if messages:
-        yield (topic, partition), messages[begin:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.lane import Lane, Parked, by_place
@@ -12,7 +13,7 @@ from streamjobs.engine.parking import Parking
 from streamjobs.engine.records import Log, Message, Record
 from streamjobs.engine.shard import ONE_LANE, Shard
 from streamjobs.engine.turns import Turns
-from streamjobs.headers import headers_of, read_delivery, read_place
+from streamjobs.headers import MAX_COUNT, headers_of, read_delivery, read_place
 
 # Records of a tier held in memory until due; only above it is the partition paused, since a pause
 # throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
@@ -52,7 +53,7 @@ class Intake:
             key = message.key() if by_key else one_key[self._ladder.ordering]
             record = Record(log, offset, key, message)
             if offset < suspect_upto:
-                record.suspect = True
+                _suspect(shard, record)
             if key is None:
                 starts.append([record])
             elif key not in lanes:
@@ -74,6 +75,7 @@ class Intake:
         """The consumer has reached the end of a main topic's partition."""
         log.watermark.ended(offset)
         log.at_end = True
+        log.suspect_upto = min(log.suspect_upto, offset)
         if shard.for_main:
             self._turns.main_advanced(shard, now)
 
@@ -97,7 +99,7 @@ class Intake:
                 delivery = read_delivery(headers_of(message), rung=log.rung)
                 record = Record(log, offset, shard.lane_key(message), message, delivery)
                 if offset < log.suspect_upto:
-                    record.suspect = True
+                    _suspect(shard, record)
                 self._hold(shard, record, due, now)
                 continue
             if log.refetch is None:
@@ -113,6 +115,7 @@ class Intake:
     def tier_ended(self, log: Log, offset: int) -> None:
         """The consumer has reached the end of a retry tier's partition."""
         log.scanned = max(log.scanned or 0, offset)
+        log.suspect_upto = min(log.suspect_upto, offset)
         if log.refetch is None:
             log.watermark.ended(offset)
 
@@ -223,6 +226,24 @@ def _news(log: Log, batch: Sequence[Message]) -> list[Message]:
                 break
     complete = watermark.inherited.complete
     return [m for m in batch if not complete(m.offset())]  # type: ignore[arg-type]
+
+
+def _suspect(shard: Shard, record: Record) -> None:
+    """Workers may have vanished by it; where one has while it tried it alone, that counts."""
+    record.suspect = True
+    log = record.log
+    if log.suspicion.crashes and (count := log.suspicion.of(record.offset)):
+        if log.last_epoch is not None and (record.message.leader_epoch() or 0) > log.last_epoch:
+            # Another record, written there after an unclean election.
+            log.suspicion = log.suspicion.without(record.offset)
+            return
+        before = shard.delivery(record)
+        record.delivery = replace(
+            before,
+            attempts=min(before.attempts + count, MAX_COUNT),
+            crashes=min(before.crashes + count, MAX_COUNT),
+            waiting=False,
+        )
 
 
 def _drop(record: Record) -> None:

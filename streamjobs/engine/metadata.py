@@ -6,9 +6,12 @@ most (``offset.metadata.max.bytes``), which whoever takes the partition reads. O
 
     sj1 STATE TRANSACTIONAL-ID TOPIC-ID EPOCH UPTO RUNS
 
-in ASCII, ``-`` for what is unknown. ``RUNS`` are lengths of stretches of offsets, the first
-incomplete, the second complete and so on, from the committed offset to ``UPTO``, as variable-length
-integers (LEB128), deflated, base64. Foreign text is not an error: it says nothing.
+in ASCII, ``-`` for what is unknown. ``STATE`` is ``clean`` where the partition was given back in
+order, else what is suspected (``suspicion``): ``dirty`` for nothing, ``doubt``,
+``alone:OFFSET:COUNT`` or ``crashed:OFFSET:COUNT``, the last two with some more pairs. ``RUNS`` are
+lengths of stretches of offsets, the first incomplete, the second complete and so on, from the
+committed offset to ``UPTO``, as variable-length integers (LEB128), deflated, base64. Foreign text
+is not an error: it says nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
+
+from streamjobs.engine.suspicion import CLEAN, NO_SUSPICION, Suspicion, read_suspicion
 
 VERSION = "sj1"
 UNKNOWN = NOTHING = "-"
@@ -82,6 +87,7 @@ class Metadata:
         topic_id: of the topic that it is about; another topic of the same name is another topic.
         epoch: the leader epoch of the last record that was received; None: unknown.
         above: which offsets above the committed one are complete.
+        suspicion: what its owner suspected of having ended workers.
     """
 
     clean: bool = False
@@ -89,18 +95,24 @@ class Metadata:
     topic_id: str | None = None
     epoch: int | None = None
     above: Above = Above()
+    suspicion: Suspicion = NO_SUSPICION
 
 
 class Committed(NamedTuple):
     """A group's committed offset of one partition, and what stands beside it.
 
     Attributes:
-        vanished: whether its owner was another one, who did not give it back.
+        vanished: whether its owner was another one, who did not give it back: what that one may
+            have been running is suspect.
+        suspicion: what is to be told of it from now on; see ``conclude``.
+        alone: whether suspects are to be tried one at a time.
     """
 
     offset: int
     metadata: Metadata | None = None
     vanished: bool = False
+    suspicion: Suspicion = NO_SUSPICION
+    alone: bool = False
 
 
 class Note(NamedTuple):
@@ -110,7 +122,7 @@ class Note(NamedTuple):
         offset: the one to commit.
         runs, upto: what ``pack`` made of the complete offsets above it.
         whole: whether all of them fit.
-        topic_id, epoch: as in ``Metadata``.
+        topic_id, epoch, suspicion: as in ``Metadata``.
     """
 
     offset: int
@@ -119,10 +131,15 @@ class Note(NamedTuple):
     whole: bool
     topic_id: str | None
     epoch: int | None
+    suspicion: Suspicion = NO_SUSPICION
 
     def same(self, other: Note | None) -> bool:
         """Whether the other one tells the same of the same offsets."""
-        return other is not None and (self.offset, self.runs) == (other.offset, other.runs)
+        return other is not None and (self.offset, self.runs, self.suspicion) == (
+            other.offset,
+            other.runs,
+            other.suspicion,
+        )
 
     def text(self, transactional_id: str | None, *, clean: bool) -> str:
         """Write it out.
@@ -134,7 +151,34 @@ class Note(NamedTuple):
         told = str(self.upto) if self.runs != NOTHING else UNKNOWN
         epoch = UNKNOWN if self.epoch is None else str(self.epoch)
         names = (transactional_id or UNKNOWN, self.topic_id or UNKNOWN)
-        return " ".join((VERSION, "clean" if clean else "dirty", *names, epoch, told, self.runs))
+        state = CLEAN if clean else self.suspicion.word
+        return " ".join((VERSION, state, *names, epoch, told, self.runs))
+
+
+def conclude(
+    offset: int, metadata: Metadata | None, *, ours: bool = False, lives: bool = False
+) -> Committed:
+    """What a new owner makes of what it finds beside a committed offset.
+
+    One that vanishes while it tries a record alone was ended by it, as far as anybody can tell;
+    who gave the partition back, or lives and only lost it, was not.
+
+    Args:
+        offset: the committed one.
+        metadata: what stands beside it.
+        ours: whether the last owner was this process.
+        lives: whether it is a member of the group again.
+    """
+    if metadata is None or metadata.clean:
+        return Committed(offset, metadata)
+    told = metadata.suspicion
+    found = told.forgives() if ours or lives else told.rests()
+    for at, _ in found.crashes:
+        if at < offset or metadata.above.complete(at):
+            found = found.without(at)
+    vanished = told.doubt or not ours
+    alone = told.doubt and (not ours or bool(found.crashes))
+    return Committed(offset, metadata, vanished, found._replace(doubt=vanished), alone)
 
 
 def pack(bounds: Sequence[int], room: int) -> tuple[str, int]:
@@ -182,7 +226,10 @@ def unpack(text: str, start: int) -> Above:
 def read(text: str | None, start: int) -> Metadata | None:
     """Read the text beside the committed offset ``start``; None when it is not ours or damaged."""
     words = (text or "").split(" ")
-    if len(words) != 7 or words[0] != VERSION or words[1] not in {"clean", "dirty"}:
+    if len(words) != 7 or words[0] != VERSION:
+        return None
+    suspicion = read_suspicion(words[1])
+    if suspicion is None:
         return None
     try:
         above = unpack(words[6], start)
@@ -192,7 +239,7 @@ def read(text: str | None, start: int) -> Metadata | None:
     except ValueError:
         return None
     names = [None if word == UNKNOWN else word for word in words[2:4]]
-    return Metadata(words[1] == "clean", names[0], names[1], epoch, above)
+    return Metadata(words[1] == CLEAN, names[0], names[1], epoch, above, suspicion)
 
 
 def _text(steps: Sequence[int]) -> str:

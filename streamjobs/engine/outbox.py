@@ -49,6 +49,15 @@ class Outbox:
         self.moves.append(move)
         move.record.log.watermark.complete(move.record.offset)
 
+    def first(self, count: int) -> list[list[Run]]:
+        """Take so many runs of what may start, the most urgent, by urgency."""
+        first: list[list[Run]] = []
+        for runs in self.starts:
+            first.append(runs[:count])
+            del runs[:count]
+            count -= len(first[-1])
+        return first
+
     def take(self, notes: Mapping[Log, Note]) -> tuple[list[Move], list[tuple[Record, Any]]]:
         """Take what is to be written, but for what could not be told beside the commit.
 
@@ -58,7 +67,9 @@ class Outbox:
 
         def told(record: Record) -> bool:
             note = notes.get(record.log)
-            return note is not None and (note.whole or record.offset < note.upto)
+            if note is None or record.log.mute:
+                return False
+            return note.whole or record.offset < note.upto
 
         moves = [m for m in self.moves if told(m.record)]
         children = [c for c in self.children if told(c[0])]

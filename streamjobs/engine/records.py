@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from streamjobs.engine.metadata import Note
 from streamjobs.engine.results import Result
+from streamjobs.engine.suspicion import Suspicion
 from streamjobs.engine.watermark import Watermark
 from streamjobs.headers import Delivery, Failure, Headers, Reason
 
@@ -42,7 +44,13 @@ class Log:
         committed: what was committed last.
         note: what there was to commit when that was last asked; it holds until there is news.
         suspect_upto: below it records may have been running when their last owner vanished.
+        suspicion: what is told of that beside a commit.
+        alone: whether its suspects are tried one at a time.
+        tried, tried_for: how many were, and how many seconds that took; ``ran``: how many have run
+            while there were suspects.
+        last_epoch: the leader epoch of the last record that the last owner received.
         told: up to where complete offsets were told beside a commit.
+        mute: whether no more can be told until what was told can be told again.
         epoch: the leader epoch of the last record received, by the last owner at first.
         crowded: whether what is told there is near its limit.
         held: of a tier, records that are not due, as (due, record), in log order.
@@ -56,6 +64,7 @@ class Log:
 
     __slots__ = (
         "ahead",
+        "alone",
         "at_end",
         "begins",
         "committed",
@@ -64,19 +73,25 @@ class Log:
         "epoch",
         "held",
         "holding",
+        "last_epoch",
         "live",
         "load",
+        "mute",
         "note",
         "partition",
         "paused",
+        "ran",
         "refetch",
         "rung",
         "scanned",
         "stale",
         "suspect_upto",
+        "suspicion",
         "target",
         "told",
         "topic",
+        "tried",
+        "tried_for",
         "watermark",
     )  # fmt: skip
 
@@ -91,7 +106,10 @@ class Log:
         self.note: Note | None = None
         self.epoch: int | None = None
         self.told = self.suspect_upto = self.ahead = 0
-        self.crowded = False
+        self.suspicion, self.alone = Suspicion(), False
+        self.tried, self.tried_for, self.ran = 0, 0.0, 0
+        self.last_epoch: int | None = None
+        self.crowded = self.mute = False
         self.held: deque[tuple[float, Record]] = deque()
         self.target: int | None = None
         self.scanned: int | None = None
@@ -167,3 +185,19 @@ class Move:
     delivery: Delivery
     reason: Reason
     failure: Failure | None
+
+
+def by_partition(
+    messages: Sequence[Message],
+) -> Iterator[tuple[tuple[str, int], Sequence[Message]]]:
+    """Cut a poll into its stretches of one partition: the client hands them over in such."""
+    begin = 0
+    topic, partition = "", -1
+    for index, message in enumerate(messages):
+        if message.partition() != partition or message.topic() != topic:
+            if index > begin:
+                yield (topic, partition), messages[begin:index]
+            begin = index
+            topic, partition = message.topic(), message.partition()  # type: ignore[assignment]
+    if messages:
+        yield (topic, partition), messages[begin:]

@@ -59,6 +59,17 @@ class Crashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Condemned:
+    """It was not run: workers have vanished while they tried it, and it gets no further attempt.
+
+    Attributes:
+        failure: the same in words.
+    """
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class Discarded:
     """The handler ended the job without success and without a dead letter."""
 
@@ -74,7 +85,7 @@ class Released:
     begun: bool = False
 
 
-Result = Succeeded | Failed | Crashed | Rejected | Discarded | Released
+Result = Succeeded | Failed | Crashed | Condemned | Rejected | Discarded | Released
 RELEASED = Released()
 INTERRUPTED = Released(begun=True)
 DISCARDED = Discarded()

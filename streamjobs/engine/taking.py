@@ -137,7 +137,10 @@ def _begin(log: Log, base: Committed | None) -> None:
         watermark.inherited, log.epoch = base.metadata.above, base.metadata.epoch
         runs, upto = pack(base.metadata.above.bounds, ROOM)
         log.told = watermark.inherited.upto
+    log.suspicion, log.alone, log.last_epoch = base.suspicion, base.alone, log.epoch
     if base.vanished:
-        log.suspect_upto = max(base.offset, watermark.inherited.upto) + SUSPECTS
+        tried = [offset + 1 for offset, _ in base.suspicion.crashes]
+        log.suspect_upto = max(base.offset, watermark.inherited.upto, *tried) + SUSPECTS
     topic_id = None if base.metadata is None else base.metadata.topic_id
-    log.committed = Note(base.offset, runs, upto, whole=True, topic_id=topic_id, epoch=log.epoch)
+    note = Note(base.offset, runs, upto, whole=True, topic_id=topic_id, epoch=log.epoch)
+    log.committed = note._replace(suspicion=log.suspicion)

@@ -56,6 +56,10 @@ class Watermark:
         self._done.add(offset)
         self.news = True
 
+    def has_completed(self, offset: int) -> bool:
+        """Whether a received offset was completed since ``advance`` was last called."""
+        return offset in self._done
+
     @property
     def incomplete(self) -> int:
         """How many received offsets are not complete."""

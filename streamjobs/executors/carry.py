@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from streamjobs.engine.records import Log, Record
 from streamjobs.engine.results import (
     DISCARDED,
+    Condemned,
     Crashed,
     Discarded,
     Failed,
@@ -121,7 +122,7 @@ def write_result(record: Record) -> bytes:
                 reason=reason,
                 final=final,
             )
-        case Crashed():
+        case Crashed() | Condemned():
             raise ValueError("a process cannot tell that it crashed")
         case _:
             assert_never(record.result)

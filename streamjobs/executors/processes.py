@@ -99,6 +99,11 @@ class ProcessExecutor:
         """Return what is being attempted, or is about to be."""
         return [record for slot in self._slots if (record := slot.record) is not None]
 
+    @property
+    def doubting(self) -> bool:
+        """Nothing is cleared: all that comes here is suspect."""
+        return False
+
     def doubt(self) -> None:
         """Do nothing: all that comes here is suspect."""
 

@@ -24,6 +24,10 @@ class Executor(Protocol):
 
     lease: float
 
+    @property
+    def doubting(self) -> bool:
+        """Whether suspects are not cleared; see ``doubt``."""
+
     def submit(self, runs: Sequence[Run], rank: int = 0) -> None:
         """Take runs; each is executed in order until a record of it does not succeed."""
 
@@ -76,13 +80,16 @@ class SplitExecutor:
         threads: runs what is no suspect.
         processes: runs the rest; started by its first run.
         concurrency: how many jobs ran at a time where the suspects come from.
+
+    Attributes:
+        doubting: whether suspects are not cleared.
     """
 
     def __init__(self, threads: Executor, processes: Children, concurrency: int = 16) -> None:
         self._threads, self._processes = threads, processes
         self._concurrency = concurrency
         self._apart = 0
-        self._doubting = False
+        self.doubting = False
         self._ran, self._seconds = 0, 0.0
 
     @property
@@ -99,14 +106,16 @@ class SplitExecutor:
 
         Which jobs it ran is not known, only that they are among the first that it had in hand. So
         suspects run apart until as much of them has run as it can have begun since it committed
-        last; the rest is cleared, but for jobs that were seen to end a process.
+        last; the rest is cleared, but for jobs that were seen to end a process. What was not begun
+        is given back, since it may have to be tried alone by now.
         """
-        self._doubting = True
+        self.doubting = True
         self._ran, self._seconds = self._processes.ran, self._processes.seconds
+        self._processes.give_back()
 
     def submit(self, runs: Sequence[Run], rank: int = 0) -> None:
         """Take runs of one urgency; see ``Executor``."""
-        if any_suspect(runs) and not self._doubting:
+        if any_suspect(runs) and not self.doubting:
             clear(runs)
         if not any_suspect(runs):
             self._threads.submit(runs, rank)
@@ -125,8 +134,8 @@ class SplitExecutor:
         """Return what came back from either."""
         records = self._threads.collect()
         if self._apart:
-            if self._doubting and self._enough():
-                self._doubting = False
+            if self.doubting and self._enough():
+                self.doubting = False
                 self._processes.give_back()
             back = self._processes.collect()
             self._apart -= len(back)

@@ -122,6 +122,11 @@ class ThreadExecutor:
         """Return what is being attempted, or is about to be."""
         return [record for record in self._current if record is not None]
 
+    @property
+    def doubting(self) -> bool:
+        """Nothing is suspected."""
+        return False
+
     def doubt(self) -> None:
         """Do nothing: there is nowhere else to run a suspect."""
 

@@ -21,6 +21,7 @@ from confluent_kafka import (
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
+from streamjobs.kafka.members import client_id
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -134,6 +135,7 @@ class GroupConsumer:
         group: the group's id.
         topics: what to subscribe to: main and every tier that exists.
         protocol: ``classic`` or ``consumer``.
+        process: what tells this process from others among the group's members; None: nothing.
 
     Attributes:
         group: the group's id.
@@ -147,6 +149,7 @@ class GroupConsumer:
         topics: Iterable[str],
         *,
         protocol: str,
+        process: str | None = None,
         on_assigned: Callable[[list[Partition]], None],
         on_revoked: Callable[[list[Partition]], None],
         on_lost: Callable[[list[Partition]], None],
@@ -160,12 +163,14 @@ class GroupConsumer:
         self.missing: dict[str, str] = {}
         name = settings.group_instance_id
         static = {} if name is None else {"group_instance_id": name}
+        named = {} if process is None else {"client_id": client_id(settings, process)}
         config = consumer_config(
             settings,
             group,
             group_protocol=protocol,
             on_commit=self._on_commit,
             **static,
+            **named,
             **_NEVER_ELSEWHERE,
         )
         self._consumer = Consumer(config)

@@ -30,6 +30,7 @@ from confluent_kafka import (
 from streamjobs.clock import monotonic
 from streamjobs.kafka.config import consumer_config, producer_config
 from streamjobs.kafka.failures import NO_TOPIC, kafka_error
+from streamjobs.kafka.members import members_of
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -47,6 +48,8 @@ PATIENCE = 0.4
 AGAIN = 0.1
 # Failures in a row after which a client is replaced.
 FAILURES = 10
+# Seconds after which a group that does not tell its members is not asked again.
+MEMBERS_PATIENCE = 5.0
 # Seconds that ending one transaction may take.
 END_TIMEOUT = 10.0
 
@@ -67,11 +70,16 @@ class Stand(NamedTuple):
 
 @dataclass
 class Stands:
-    """The answer to ``stands``: of one shard, by topic."""
+    """The answer to ``stands``: of one shard, by topic.
+
+    Attributes:
+        members: of the processes that tried a job alone, those that are in the group.
+    """
 
     number: int
     token: object
     of: dict[str, Stand]
+    members: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -93,6 +101,8 @@ class _Question:
         ends: high watermarks by topic, as they were told.
         ended: whether open transactions were ended for it.
         tries: how often its stable offsets were asked for.
+        of: how far its partitions are, once that is stable.
+        tried: processes that tried a job alone.
     """
 
     number: int
@@ -103,6 +113,8 @@ class _Question:
     ends: dict[str, int] = field(default_factory=dict)
     ended: bool = False
     tries: int = 0
+    of: dict[str, Stand] = field(default_factory=dict)
+    tried: frozenset[str] = frozenset()
 
 
 class Inquiry:
@@ -112,16 +124,23 @@ class Inquiry:
         settings: of the process.
         group: whose offsets.
         read_id: reads the transactional id out of the text beside an offset; None: it has none.
+        read_tried: reads which process tried a job alone; None: none did.
     """
 
     def __init__(
-        self, settings: Settings, group: str, read_id: Callable[[str], str | None]
+        self,
+        settings: Settings,
+        group: str,
+        read_id: Callable[[str], str | None],
+        read_tried: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        self._settings, self._group, self._read_id = settings, group, read_id
+        self._settings, self._group = settings, group
+        self._read_id, self._read_tried = read_id, read_tried
         self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._answers: deque[Stands | Ends] = deque()
         self._unstable: list[_Question] = []
         self._hidden: list[_Question] = []
+        self._alive: list[_Question] = []
         self._stopping = False
         self._error: Exception | None = None
         self._endless: list[_Question] = []
@@ -180,7 +199,7 @@ class Inquiry:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                waiting = self._unstable or self._hidden or self._endless
+                waiting = self._unstable or self._hidden or self._endless or self._alive
                 try:
                     act = self._asked.get(timeout=AGAIN if waiting else None)
                 except Empty:
@@ -204,6 +223,9 @@ class Inquiry:
         endless, self._endless = self._endless, []
         for question in endless:
             self._ask_ends(question)
+        alive, self._alive = self._alive, []
+        for question in alive:
+            self._ask_members(question)
 
     def _ask_stands(self, questions: list[_Question]) -> None:
         """All in one call; when one shard is not stable, each by itself."""
@@ -227,8 +249,27 @@ class Inquiry:
         for at, stand in stands:
             by_number.setdefault(at.partition, {})[at.topic] = stand
         for question in questions:
-            answer = Stands(question.number, question.token, by_number.get(question.number, {}))
-            self._answers.append(answer)
+            question.of = by_number.get(question.number, {})
+            texts = [stand.text for stand in question.of.values() if stand.text]
+            question.tried = frozenset(p for t in texts if (p := self._read_tried(t)) is not None)
+            if question.tried:
+                question.since = monotonic()
+                self._ask_members(question)
+            else:
+                self._answers.append(Stands(question.number, question.token, question.of))
+
+    def _ask_members(self, question: _Question) -> None:
+        """Ask which of the processes that tried a job alone live: who is in the group does.
+
+        Where the broker does not tell, none is: else a job that ends its workers would be tried
+        for ever.
+        """
+        clients = members_of(self._settings, self._group, CALL_TIMEOUT)
+        if clients is None and monotonic() - question.since < MEMBERS_PATIENCE:
+            self._alive.append(question)
+            return
+        members = frozenset(p for p in question.tried if any(p in x for x in clients or ()))
+        self._answers.append(Stands(question.number, question.token, question.of, members))
 
     def _stand(self, at: TopicPartition) -> Stand:
         if at.offset != OFFSET_INVALID:

@@ -52,6 +52,7 @@ class CommitCycle:
             when a producer is used up.
         transactional: whether its producers make transactions.
         queue, worker: names, for metrics and for the headers of moves.
+        process: what all ids of this process have in common, and no other's.
 
     Attributes:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
@@ -68,10 +69,12 @@ class CommitCycle:
         transactional: bool,
         queue: str,
         worker: str,
+        process: str,
         metrics: WorkerMetrics,
     ) -> None:
         self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
         self._queue, self._worker, self._metrics = queue, worker, metrics
+        self._process = process
         self._producer: TransactionalProducer | IdempotentProducer | None = None
         self._transactional = transactional
         self.transactional_id = self._new_id()
@@ -255,7 +258,7 @@ class CommitCycle:
         """A new one for each producer; its random part keeps it from fencing any other."""
         if not self._transactional:
             return None
-        return f"{self._consumer.group}.{secrets.token_hex(8)}"
+        return f"{self._consumer.group}.{self._process}.{secrets.token_hex(4)}"
 
     def _announce(self) -> None:
         """Commit the id of a new producer before it opens a transaction that could be left open."""

@@ -89,7 +89,7 @@ class QueueLoop(threading.Thread):
         self._next_question = 0.0
         self._outdated = False
         self._member = True
-        self._last_poll = self._next_commit = self._next_moves = 0.0
+        self._last_poll = self._next_commit = self._next_moves = self._next_mark = 0.0
         self._telling = Telling(queue, self.tally)
         self._tripped = False
 
@@ -240,8 +240,12 @@ class QueueLoop(threading.Thread):
                     return
                 self._taking.begin(self._questions)
                 self._questions, self._next_question = [], now
-        if self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now):
+        alone, known = self.engine.alone, not self._executor.doubting
+        busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
+        if busy or (alone.on and known):
             self._executor.doubt()
+        elif alone.doubts and known:
+            self.engine.clear()
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.
@@ -267,12 +271,14 @@ class QueueLoop(threading.Thread):
         self._executor.nudge()
 
     def _commit_when_due(self, now: float, *, wait: bool = False) -> None:
-        moves_due = self.engine.moves_wait and now >= self._next_moves
-        if now < self._next_commit and not moves_due:
+        due = self.engine.moves_wait and now >= self._next_moves
+        due |= self.engine.alone.marks and now >= self._next_mark
+        if now < self._next_commit and not due:
             return
         done = self._cycle.run(wait=wait)
         self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
         self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
+        self._next_mark = now if done else self._next_commit
         engine = self.engine
         owned = len(engine.owned)
         self._metrics.state(

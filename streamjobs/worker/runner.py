@@ -43,7 +43,7 @@ from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import QueueLoop
 from streamjobs.worker.parts import Member, Parts, State
 from streamjobs.worker.source import Source
-from streamjobs.worker.taking import Taking, Topics, read_id
+from streamjobs.worker.taking import Taking, Topics, read_id, read_tried
 from streamjobs.worker.watch import TopicWatch
 
 logger = logging.getLogger("streamjobs.worker")
@@ -104,6 +104,7 @@ class Worker:
         # Found out once: who joins again does so by the same.
         self._protocol_by = cache(partial(resolve_protocol, source.settings))
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._process, self._permit = secrets.token_hex(8), threading.Lock()
 
     def stop(self) -> None:
         """Ask for a drain; may be called from a signal handler, twice, and before ``run``."""
@@ -300,7 +301,7 @@ class Worker:
         capacity = max(CAPACITY, CAPACITY_PER_THREAD * self._options.concurrency)
         # A drain has to end: what fails goes down the ladder to its end.
         breaker = None if self._options.drain else queue.breaker
-        engine = Engine(ladder, capacity=capacity, breaker=breaker)
+        engine = Engine(ladder, capacity=capacity, breaker=breaker, permit=self._permit)
 
         def join_group(loop: Member) -> GroupConsumer:
             return GroupConsumer(
@@ -308,6 +309,7 @@ class Worker:
                 topics.group,
                 [*ladder.mains, *ladder.reads],
                 protocol=self._protocol_by(ladder.mains[0]),
+                process=self._process,
                 on_assigned=loop.assigned,
                 on_revoked=loop.revoked,
                 on_lost=loop.lost,
@@ -328,11 +330,12 @@ class Worker:
                 transactional=transactional,
                 queue=queue.name,
                 worker=self._name,
+                process=self._process,
                 metrics=self._metrics,
             )
 
         def make_taking(consumer: GroupConsumer) -> Taking:
-            asks = Inquiry(source.settings, topics.group, read_id)
+            asks = Inquiry(source.settings, topics.group, read_id, read_tried)
             where = Topics(
                 topics.group,
                 ladder.reads,

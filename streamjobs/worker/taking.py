@@ -8,22 +8,35 @@ the high watermarks of its tiers. The broker is asked beside the loop, which goe
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from streamjobs.clock import wall
+from streamjobs.engine.decide import MAX_CRASHES
 from streamjobs.engine.engine import Engine
-from streamjobs.engine.metadata import NOTHING, ROOM, Committed, Metadata, Note, pack, read
+from streamjobs.engine.metadata import (
+    NOTHING,
+    ROOM,
+    Committed,
+    Metadata,
+    Note,
+    conclude,
+    pack,
+    read,
+)
 from streamjobs.engine.outbox import Partition
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.wording import counted
 from streamjobs.worker.strays import Strays
 
 logger = logging.getLogger("streamjobs.worker")
 
+_PROCESS = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\Z")
 # Seconds before what was refused is tried again.
 RETRY = 0.1
 
@@ -87,7 +100,7 @@ class Taking:
         self._engine, self._consumer, self._asks, self._topics = engine, consumer, asks, topics
         self.strays = Strays(topics.group, consumer, self._is_another, topics.from_earliest)
         self._open: dict[int, object] = {}
-        self._stood: dict[int, dict[str, Stand]] = {}
+        self._stood: dict[int, dict[str, Committed | None]] = {}
         self._again: dict[int, float] = {}
 
     @property
@@ -127,7 +140,7 @@ class Taking:
             if isinstance(answer, Stands):
                 stood.append(answer)
             else:
-                vanished |= self._taken(answer, transactional_id)
+                vanished |= self._taken(answer)
         if stood:
             self._claim(stood, transactional_id, now)
         if late := [number for number, at in self._again.items() if now >= at]:
@@ -143,10 +156,16 @@ class Taking:
     def _claim(self, answers: Sequence[Stands], transactional_id: str | None, now: float) -> None:
         """Say that these shards are ours before anything of them starts, in one commit."""
         texts: dict[Partition, tuple[int, str]] = {}
+        found: dict[int, dict[str, Committed | None]] = {}
         for answer in answers:
             self._check(answer)
+            known = found[answer.number] = {}
             for topic, stand in answer.of.items():
-                texts[topic, answer.number] = self._text(topic, stand, transactional_id)
+                known[topic] = _committed(stand, transactional_id, answer.members)
+                texts[topic, answer.number] = self._text(
+                    topic, stand, known[topic], transactional_id
+                )
+            self._tell_suspicion(answer.number, known)
         if not self._commit(texts):
             for answer in answers:
                 del self._open[answer.number]
@@ -154,7 +173,7 @@ class Taking:
             return
         hit("loop.claimed")
         for answer in answers:
-            self._stood[answer.number] = answer.of
+            self._stood[answer.number] = found[answer.number]
             partitions = [(topic, answer.number) for topic in answer.of]
             ids = [name for stand in answer.of.values() if (name := owner_of(stand)) is not None]
             self._asks.ends(answer.number, answer.token, partitions, ids)
@@ -170,10 +189,9 @@ class Taking:
             return False
         return True
 
-    def _taken(self, answer: Ends, mine: str | None) -> bool:
+    def _taken(self, answer: Ends) -> bool:
         del self._open[answer.number]
-        stood = self._stood.pop(answer.number)
-        committed = {topic: _committed(stand, mine) for topic, stand in stood.items()}
+        committed = self._stood.pop(answer.number)
         if self._topics.from_earliest:
             for topic, base in committed.items():
                 if base is not None and base.offset > answer.of.get(topic, base.offset):
@@ -227,7 +245,27 @@ class Taking:
         today = self._topics.ids.get(topic)
         return metadata.topic_id is not None and bool(today) and metadata.topic_id != today
 
-    def _text(self, topic: str, stand: Stand, transactional_id: str | None) -> tuple[int, str]:
+    def _tell_suspicion(self, number: int, found: Mapping[str, Committed | None]) -> None:
+        """Say that the last two owners have vanished, or where one did while it tried a job."""
+        for topic, known in found.items():
+            for offset, times in () if known is None else known.suspicion.crashes:
+                logger.error(
+                    "group %s: %s[%d] at offset %d: its worker ended while it ran this job alone, "
+                    "%s; it is dead after %d",
+                    *(self._topics.group, topic, number, offset),
+                    *(counted(times, "time"), MAX_CRASHES),
+                )
+        if any(known is not None and known.alone for known in found.values()):
+            logger.warning(
+                "group %s: the last two owners of partition %d have ended unexpectedly; what they "
+                "may have been running is tried one at a time",
+                self._topics.group,
+                number,
+            )
+
+    def _text(
+        self, topic: str, stand: Stand, known: Committed | None, transactional_id: str | None
+    ) -> tuple[int, str]:
         """The same offset again, with what is known above it, and ours."""
         metadata = _metadata(stand)
         today = self._topics.ids.get(topic) or None
@@ -239,6 +277,8 @@ class Taking:
         else:
             runs, upto = pack(metadata.above.bounds, ROOM)
             note = Note(offset, runs, upto, whole=True, topic_id=today, epoch=metadata.epoch)
+        if known is not None and metadata is not None:
+            note = note._replace(suspicion=known.suspicion)
         return offset, note.text(transactional_id, clean=False)
 
 
@@ -258,15 +298,36 @@ def _metadata(stand: Stand) -> Metadata | None:
     return None if stand.offset is None else read(stand.text, stand.offset)
 
 
-def _committed(stand: Stand, mine: str | None) -> Committed | None:
-    """What the engine is told; ``mine`` is this owner's id.
+def read_tried(text: str) -> str | None:
+    """Read from the text beside an offset which process tried a job alone, if one did."""
+    metadata = read(text, 0)
+    if metadata is None or not metadata.suspicion.trying:
+        return None
+    return process_of(metadata.transactional_id)
+
+
+def process_of(transactional_id: str | None) -> str | None:
+    """The part of a worker's transactional id that is its process's own: GROUP.PROCESS.RANDOM."""
+    found = _PROCESS.search(transactional_id or "")
+    return None if found is None else found[1]
+
+
+def _committed(stand: Stand, mine: str | None, members: Collection[str]) -> Committed | None:
+    """What the engine is told.
 
     Who lost its partitions and got them back has not vanished.
+
+    Args:
+        stand: what was found.
+        mine: this owner's transactional id.
+        members: processes that are members of the group.
     """
     if stand.offset is None:
         return None
     metadata = _metadata(stand)
-    vanished = metadata is not None and not metadata.clean
-    if vanished and metadata is not None and mine is not None:
-        vanished = metadata.transactional_id not in {mine, None}
-    return Committed(stand.offset, metadata, vanished)
+    then = None if metadata is None else metadata.transactional_id
+    # Without transactions there are no ids: then every owner before is another one.
+    process = process_of(then)
+    same = process is not None and process == process_of(mine)
+    ours = mine is not None and (same or then in {mine, None})
+    return conclude(stand.offset, metadata, ours=ours, lives=process in members)

@@ -10,7 +10,7 @@ from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Message, Move, Record
-from streamjobs.engine.results import Crashed, Failed
+from streamjobs.engine.results import Condemned, Crashed, Failed
 from streamjobs.headers import Failure
 from streamjobs.wording import counted
 from streamjobs.worker.tally import Tally
@@ -150,7 +150,8 @@ def absent(topic: str) -> str:
 
 
 def _name(record: Record) -> str:
-    return record.job or "a record that does not decode"
+    unknown = "was not run" if isinstance(record.result, Condemned) else "does not decode"
+    return record.job or f"a record that {unknown}"
 
 
 def _error(failure: Failure) -> str:

@@ -15,6 +15,7 @@ from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.cycle import TransactionalProducer
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember, Partition, Polled
+from streamjobs.kafka.members import members_of
 from streamjobs.settings import Settings, load_settings
 from streamjobs.testing import GroupProtocol
 from streamjobs.topics import TopicSpec
@@ -31,13 +32,16 @@ class Place:
         self.name, self.protocol, self.stack = name, protocol, stack
         broker.create_topics([TopicSpec(name, 2)])
 
-    def join(self) -> tuple[GroupConsumer, set[Partition]]:
+    def join(
+        self, process: str | None = None, settings: Settings | None = None
+    ) -> tuple[GroupConsumer, set[Partition]]:
         owned: set[Partition] = set()
         consumer = GroupConsumer(
-            self.settings,
+            settings or self.settings,
             self.name,
             [self.name],
             protocol=self.protocol,
+            process=process,
             on_assigned=owned.update,
             on_revoked=owned.difference_update,
             on_lost=owned.difference_update,
@@ -68,6 +72,27 @@ def poll_until(true: Callable[[], Any], *consumers: GroupConsumer) -> None:
         assert monotonic() < deadline
         for consumer in consumers:
             consumer.poll(0.05)
+
+
+def test_the_group_tells_which_processes_are_its_members(place: Place) -> None:
+    # given a member, and one with a name of its own, which may be a dead one's
+    static = load_settings(
+        {}, bootstrap_servers=place.settings.bootstrap_servers, group_instance_id="worker-0"
+    )
+    one, owned = place.join("first")
+    poll_until(lambda: len(owned) == 2, one)
+    other, owned_too = place.join("second", static)
+    poll_until(lambda: owned_too, one, other)
+
+    # then others see both, and whoever has that name does not see it
+    told = members_of(place.settings, place.name, 10)
+    assert told is not None
+    assert sorted(told) == ["streamjobs-first", "streamjobs-second"]
+    assert members_of(static, place.name, 10) == frozenset({"streamjobs-first"})
+
+    # and one that has left is none
+    one.close()
+    assert members_of(place.settings, place.name, 10) == frozenset({"streamjobs-second"})
 
 
 def test_before_it_is_a_member_it_commits_nothing(place: Place) -> None:

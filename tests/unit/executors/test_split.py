@@ -22,6 +22,7 @@ class Stub:
         self.ends = True
         self.lease = self.seconds = 0.0
         self.ran = 0
+        self.doubting = False
 
     def submit(self, runs: Sequence[Run], rank: int = 0) -> None:
         self.given.append((rank, list(runs)))
@@ -125,6 +126,7 @@ def test_once_enough_of_the_suspects_has_run_the_rest_is_cleared(
     threads, processes = stubs
     split = SplitExecutor(threads, processes, 4)
     split.doubt()
+    processes.asked.clear()
     split.submit([a_run("suspect")])
 
     # as many as ran at a time, but no longer than a blink: more can have been begun

@@ -19,8 +19,11 @@ from typing import Protocol
 
 from unit.simulator.model_log import Job, Lane, Log, Msg, Told
 
+from streamjobs.engine.decide import MAX_CRASHES
 from streamjobs.engine.metadata import read
 
+# Workers that one job may end before it is dead, some of them by coincidence uncounted.
+MOST_KILLS = 12
 _by_place = attrgetter("place")
 
 
@@ -194,6 +197,19 @@ class Judge:
             job.ended = True
             self.unended -= 1
 
+    def lost(self, begun: Iterable[Msg]) -> None:
+        """A worker is killed or cut off that had begun these."""
+        for msg in begun:
+            if msg.offset_ >= msg.log.judged and not msg.told and not msg.moved:
+                msg.job.losses += 1
+
+    def condemned(self, owner: Owner, msg: Msg) -> None:
+        """It is not run again: workers have vanished while they tried it alone."""
+        log, job = msg.log, msg.job
+        if log.owner is not None and log.owner == owner.member and not job.ended:
+            job.ended = True
+            self.unended -= 1
+
     def _failed(self, owner: Owner, msg: Msg) -> bool:
         """Whether its last attempt failed and it is to be tried again, here or from a tier."""
         if msg.result not in ("F", "A"):
@@ -314,12 +330,21 @@ class Judge:
 
     def _follows(self, source: Msg, copy: Msg, take: int) -> None:
         """What a copy says must follow from its source and the attempt that was made."""
+        inferred = copy.crashes - source.crashes
+        if not 0 <= inferred <= source.job.losses:
+            raise Violation(
+                f"{source} becomes {copy} with {copy.crashes} crashes after {source.crashes}, and "
+                f"{source.job.losses} workers were lost that had begun it"
+            )
         if copy.reason == "waiting":
             self._waits(source, copy)
             return
+        if copy.reason == "crashed":
+            self._crashed(copy)
+            return
         if source.take != take or source.again or source.result not in ("F", "A", "R"):
             raise Violation(f"{source} is carried on as {copy.reason}, and no attempt failed")
-        if copy.attempts != source.attempts + source.tries:
+        if copy.attempts != source.attempts + source.tries + inferred:
             raise Violation(
                 f"{source}, attempt {source.attempts} + {source.tries}, becomes {copy.attempts}"
             )
@@ -335,10 +360,17 @@ class Judge:
         if not dead and copy.log.delay != self._delay(source, rung):
             raise Violation(f"{source}, rung {rung}, is moved to {copy}")
 
+    def _crashed(self, copy: Msg) -> None:
+        """What ends its workers is dead at the third time that is known."""
+        self.totals["crashed"] += 1
+        if copy.log.kind != "dlq" or copy.crashes < MAX_CRASHES:
+            raise Violation(f"{copy} is dead with {copy.crashes} crashes")
+
     def _waits(self, source: Msg, copy: Msg) -> None:
         """What is moved to wait for its turn stays as it is."""
         # Tries made at once, in its place, count; they use no rung.
-        tried = source.attempts <= copy.attempts <= source.attempts + source.tries
+        before = source.attempts + copy.crashes - source.crashes
+        tried = before <= copy.attempts <= before + source.tries
         if not tried or copy.rung != source.rung:
             raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
         if copy.log.kind == "dlq":
@@ -370,6 +402,9 @@ class Judge:
     def close(self, logs: Iterable[Log]) -> None:
         """Nothing moves any longer: all jobs have ended, for good."""
         for job in self.jobs:
+            if job.kills > MOST_KILLS:
+                raise Violation(f"{job} has ended {job.kills} workers")
+            self.totals["kills"] += job.kills
             if not job.ended:
                 raise Violation(f"{job} never ended")
             if not job.ends:

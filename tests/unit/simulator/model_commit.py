@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from random import Random
 from typing import Any
 
@@ -21,6 +21,7 @@ class Committing:
     """What a worker does of it; its steps are places to be killed or stopped at."""
 
     world: Any
+    name: str
     engine: Any
     judge: Judge
     setup: Setup
@@ -40,20 +41,20 @@ class Committing:
         self._wire: tuple[str | None, int, dict[Log, Told]] | None = None
         self._next_commit = self._retry_at = 0.0
 
-    def _commit(self, *, wait: bool = False) -> Steps:
-        done = yield from self._cycle(wait=wait)
+    def _commit(self, *, wait: bool = False, clean: Collection[int] = ()) -> Steps:
+        done = yield from self._cycle(wait=wait, clean=clean)
         self._next_commit = self.world.now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
         self._retry_at = 0.0 if done else self._next_commit
 
-    def _cycle(self, *, wait: bool) -> Steps:
+    def _cycle(self, *, wait: bool, clean: Collection[int]) -> Steps:
         if self._under_way is not None and not wait:
             return True
-        cycle = self.engine.cycle()
+        cycle = self.engine.cycle(everything=bool(clean))
         if cycle is None:
             return True
         logs, owned = self.world.logs, self.consumer.fetches
         offsets = {
-            logs[p]: Told(o, cycle.notes[p].text(None, clean=False))
+            logs[p]: Told(o, cycle.notes[p].text(self.name, clean=p[1] in clean))
             for p, o in cycle.offsets.items()
             if logs[p] in owned
         }

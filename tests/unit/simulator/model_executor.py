@@ -23,13 +23,16 @@ class Handlers(Protocol):
 
     def finish(self, record: Any, take: int) -> bool: ...
 
+    def dies(self, record: Any) -> bool: ...
+
 
 class Executor:
     """Runs runs.
 
     Args:
         handlers: ``begin`` returns the taking in which an attempt starts, ``finish`` sets its
-            result and says whether the rest of its run goes on.
+            result and says whether the rest of its run goes on, ``dies`` says whether it ends the
+            process instead.
         released: the result of what was not begun.
     """
 
@@ -40,7 +43,7 @@ class Executor:
         self._running: list[Slot] = []
         self._finished: list[Any] = []
         self._count = 0
-        self.halted = False
+        self.halted = self.dead = False
 
     def runs_of(self, numbers: set[int]) -> bool:
         """Whether anything of these shards runs."""
@@ -58,9 +61,12 @@ class Executor:
 
     def advance(self, now: float) -> None:
         running, handlers = self._running, self._handlers
-        while running and running[0][0] <= now:
+        while running and running[0][0] <= now and not self.dead:
             at, _, run, index, take = heappop(running)
             record = run[index]
+            if handlers.dies(record):
+                self.dead = True
+                return
             goes_on = handlers.finish(record, take)
             self._finished.append(record)
             index += 1
@@ -94,7 +100,7 @@ class Executor:
     def fill(self, now: float) -> None:
         """Let idle threads begin what is ready."""
         for ready in self._ready.values():
-            while ready and self._idle:
+            while ready and self._idle and not self.dead:
                 run = ready.popleft()
                 if self.halted or not run[0].log.begins:
                     self._release(run)

@@ -40,15 +40,21 @@ class Job:
         ended: whether an attempt of a rightful owner ended it.
         copies: its records: in its main topic, then in tiers.
         ends: how often a committed transaction ended it for good (success, discard or DLQ).
+        killer: whether it ends its worker each time; ``kills``: how often it has.
+        losses: how often a worker was killed, or expelled, that had begun it and committed nothing.
     """
 
-    __slots__ = ("copies", "ended", "ends", "lane", "main", "place", "rank", "reruns", "started")
+    __slots__ = (
+        "copies", "ended", "ends", "killer", "kills", "lane", "losses", "main", "place", "rank",
+        "reruns", "started",
+    )  # fmt: skip
 
     def __init__(self, lane: Lane | None, main: Log, place: int) -> None:
         self.lane, self.main, self.place = lane, main, place
         self.rank = 0
         self.started = self.ended = False
-        self.reruns = self.ends = 0
+        self.reruns = self.ends = self.kills = self.losses = 0
+        self.killer = False
         self.copies: list[Msg] = []
 
     def __str__(self) -> str:
@@ -75,10 +81,12 @@ class Msg:
         children: how many child jobs its success brings about and are not yet in the log.
         behind: whether it was received while an earlier job of its lane had not ended.
         told: whether a commit told it to be complete, by its offset or in the text beside it.
+        crashes: how many its headers tell.
     """
 
     __slots__ = (
-        "again", "asked", "at_ms", "attempts", "behind", "children", "climbed", "done", "due",
+        "again", "asked", "at_ms", "attempts", "behind", "children", "climbed", "crashes", "done",
+        "due",
         "headers_", "job", "key_", "log", "moved", "next", "not_before", "offset_", "reason",
         "result", "rung", "set_back", "source", "take", "told", "tries",
     )  # fmt: skip
@@ -90,7 +98,7 @@ class Msg:
         self.job: Job = None  # type: ignore[assignment] # set by whoever makes it
         self.due = 0.0
         self.attempts = self.rung = self.take = self.moved = self.children = 0
-        self.tries = self.climbed = self.set_back = 0
+        self.tries = self.climbed = self.set_back = self.crashes = 0
         self.asked = self.not_before = 0.0
         self.source: Msg | None = None
         self.next: Msg | None = None

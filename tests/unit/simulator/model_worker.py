@@ -13,9 +13,9 @@ from unit.simulator.judge import Judge, Violation
 from unit.simulator.model_commit import Committing, Steps
 from unit.simulator.model_consumer import Consumer
 from unit.simulator.model_executor import Executor
-from unit.simulator.model_log import Lane, Log, Msg
+from unit.simulator.model_log import Lane, Log, Msg, Told
 
-from streamjobs.engine.metadata import Committed, read
+from streamjobs.engine.metadata import NOTHING, Committed, Note, conclude, pack, read
 
 Partition = tuple[str, int]
 
@@ -60,6 +60,8 @@ class Worker(Committing):
         self._anew: list[Log] = []
         self.takes: dict[int, int] = {}
         self.busy: dict[Lane, int] = {}
+        self.begun: list[Msg] = []
+        self._doubting, self._ran = False, 0
         self._questions: dict[int, Question] = {}
         self._cut_since = 0.0
         self._polled = False
@@ -70,13 +72,22 @@ class Worker(Committing):
     def begin(self, record: Any) -> int:
         if self.world.trace is not None:
             self.world.note(self, f"start {record.message}")
+        self.begun.append(record.message)
         return self.judge.started(self, record.message)
 
     def duration(self, record: Any) -> float:
         seconds: float = self.world.draw_duration()
         return seconds
 
+    def dies(self, record: Any) -> bool:
+        killer: bool = record.message.job.killer
+        if killer:
+            record.message.job.kills += 1
+            self.world.die(self)
+        return killer
+
     def finish(self, record: Any, take: int) -> bool:
+        self._ran += record.suspect
         halted = self.executor.halted or not record.log.begins
         drawn = self.world.draw_result(record.message, halted=halted)
         record.result, kind, more = drawn
@@ -95,13 +106,15 @@ class Worker(Committing):
             self._collect()
             self._tell_time()
             engine.tick(self.told)
+            self._suspect()
             for number in engine.take_questions():
                 self._questions.setdefault(number, Question(now))
             if self._questions:
                 yield from self._take_shards()
             self._tell_consumer()
             self._hand_over()
-            if now >= self._next_commit or (engine.moves_wait and now >= self._retry_at):
+            urgent = engine.moves_wait or engine.alone.marks
+            if now >= self._next_commit or (urgent and now >= self._retry_at):
                 yield from self._commit()
             if not engine.full or self.rng.random() < 0.3:
                 yield from self._poll()
@@ -113,6 +126,19 @@ class Worker(Committing):
         if self.member is not None:
             self._forget(list(self.consumer.fetches))
             world.group.leave(self.member)
+
+    def _suspect(self) -> None:
+        """What its engine has condemned is dead; what it suspects is cleared after a while."""
+        if not self.setup.suspects:
+            return
+        for move in self.engine._out.moves:
+            if move.reason == "crashed":
+                self.judge.condemned(self, move.record.message)
+        self._doubting &= self._ran < self.setup.threads
+        if self.engine.alone.on:
+            self._doubting = True
+        if self.engine.alone.doubts and not self._doubting:
+            self.engine.clear()
 
     def _tell_time(self) -> None:
         """Read the clock; when it was set back, what came due before must not be judged by it."""
@@ -145,8 +171,15 @@ class Worker(Committing):
             raise Violation(f"{self.name} starts more than one job while its queue is paused")
         for rank, runs in enumerate(ranked):
             if runs:
+                self._clear(runs)
                 self.executor.submit(runs, rank)
         self.executor.fill(self.world.now)
+
+    def _clear(self, runs: Iterable[Any]) -> None:
+        if self.setup.suspects and not self._doubting:
+            for run in runs:
+                for record in run:
+                    record.suspect = record.delivery is not None and record.delivery.crashes > 0
 
     def _tell_consumer(self) -> None:
         flow, logs, consumer = self.engine.take_flow(), self.world.logs, self.consumer
@@ -181,7 +214,9 @@ class Worker(Committing):
                 if any(log.pending for log in shard):
                     self._end_old_transactions(shard, question)
                     continue
-                question.committed = {log.topic: self._committed(log) for log in shard}
+                question.committed = yield from self._claim(shard)
+                if question.committed is None:
+                    continue
                 if self.trap is not None:
                     yield from self.world.step(self, "question")
                 if self.rng.random() < 0.3:
@@ -193,16 +228,48 @@ class Worker(Committing):
                 self.judge.totals["rebuilds"] += 1
             self._tell_time()
             self.engine.taken(number, question.committed, ends, self.told)
+            self._doubt(known)
             self.world.watch_tiers(self, number)
             if self.world.trace is not None:
                 self.world.note(self, f"taken {number} {question.committed} {ends}")
+
+    def _doubt(self, known: dict[str, Committed | None]) -> None:
+        if any(at is not None and at.vanished for at in known.values()):
+            self._doubting, self._ran = True, 0
+            self.executor.give_back()
 
     def _committed(self, log: Log) -> Committed | None:
         told = log.committed
         if told is None:
             return None
         # An operator who sets offsets, or a tool that copies them, leaves no text beside them.
-        return Committed(int(told), None if self.setup.strips_text else read(told.text, told))
+        metadata = None if self.setup.strips_text else read(told.text, told)
+        if metadata is None or not self.setup.suspects:
+            return Committed(int(told), metadata)
+        owner = metadata.transactional_id
+        lives = self.world.lives(owner)
+        return conclude(int(told), metadata, ours=owner == self.name, lives=lives)
+
+    def _claim(self, shard: list[Log]) -> Steps:
+        """Say whose the shard is before anything of it starts; None when that was refused."""
+        if not self.setup.suspects:
+            return {log.topic: self._committed(log) for log in shard}
+        yield from self._flush_wire()
+        self._answered()
+        if any(log.pending for log in shard):
+            return None
+        found = {log.topic: self._committed(log) for log in shard}
+        texts: dict[Log, Told] = {}
+        for log in shard:
+            at = found[log.topic]
+            note = Note(0, NOTHING, 0, whole=True, topic_id=None, epoch=None)
+            if at is not None and at.metadata is not None:
+                bounds = at.metadata.above.bounds
+                runs, upto = pack(bounds, 3_072)
+                note = note._replace(offset=at.offset, runs=runs, upto=upto)
+                note = note._replace(suspicion=at.suspicion)
+            texts[log] = Told(note.offset, note.text(self.name, clean=False))
+        return found if self.broker.commit(self.member, self.generation, texts) else None
 
     def _end_old_transactions(self, shard: list[Log], question: Question) -> None:
         if self.setup.ends_by_id and self.world.now - question.since > UNSTABLE_PATIENCE:
@@ -336,7 +403,7 @@ class Worker(Committing):
             self._collect()
         if self.trap is not None:
             yield from world.step(self, "drained")
-        yield from self._commit(wait=True)
+        yield from self._commit(wait=True, clean=numbers if self.setup.suspects else ())
 
     def _read_aside(self) -> Consumer:
         """Another consumer, that reads on where the engine is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -21,6 +21,8 @@ FAULTS = {
     "kill": 3, "kill at": 5, "stop": 3, "stop at": 5, "cut": 3, "deploy": 3, "join": 2, "leave": 2,
     "flap": 3, "jump": 3, "fence": 1, "refuse": 1,
 }  # fmt: skip
+# Of so many histories one has suspects.
+SUSPECTING = 12
 LADDERS = ((1.0, 5.0, 20.0), (1.0, 3.0), (0.5, 2.0, 8.0), (2.0, 4.0, 60.0), (1.0,), ())
 
 
@@ -52,6 +54,8 @@ class Setup:
         marker_delay: seconds that a transaction's marker takes at most.
         ends_by_id: whether owners end a dead owner's transaction, or wait for its expiry.
         strips_text: whether what stands beside committed offsets is lost.
+        suspects: whether owners tell whose text it is, and suspect what vanished ones ran.
+        killers: by the order in which they are enqueued, jobs that end their worker each time.
         limits: of the engine, where a small one shows more.
     """
 
@@ -85,6 +89,8 @@ class Setup:
     small: bool
     strips_text: bool
     faults: list[Fault] = field(default_factory=list)
+    suspects: bool = False
+    killers: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         names = [n for n in self.__slots__ if n not in ("batches", "failing", "faults")]
@@ -98,6 +104,18 @@ class Setup:
 
 def draw(seed: int) -> Setup:
     """Draw a history from its seed."""
+    setup = _draw(seed)
+    if seed % SUSPECTING != SUSPECTING // 4:
+        return setup
+    # Apart from the rest, which stays what it is. A count of attempts that nobody saw the judge
+    # cannot know of, and where the texts are lost so are the crashes.
+    rng = Random(seed)
+    few = rng.choice((0, 1, 1, 2))
+    killers = frozenset(rng.sample(range(len(setup.batches)), few))
+    return replace(setup, suspects=True, killers=killers, immediate=0, strips_text=False)
+
+
+def _draw(seed: int) -> Setup:
     rng = Random(seed)
     pick, rand = rng.choice, rng.random
     reads = LADDERS[min(int(rand() * 9) % 7, 5)] if rand() < 0.4 else pick(LADDERS[:4])

@@ -24,7 +24,7 @@ NEEDED = (
     "histories", "jobs", "starts", "moves", "waiting moves", "holds", "parked keys", "dead",
     "children", "crashes", "fences", "rebalances", "zombies", "zombie starts", "cuts", "lost",
     "clock jumps", "reruns", "late ends", "stops", "evictions", "rebuilds",
-    "aborted cycles", "breaker trips",
+    "aborted cycles", "breaker trips", "kills", "crashed",
 )  # fmt: skip
 # The steps at which somebody dies or stands still, for which it takes some more histories.
 MANY = 1_000

@@ -7,7 +7,7 @@ Nothing depends on the machine: the same seed is the same history.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from heapq import heappop, heappush
 from random import Random
 from types import SimpleNamespace
@@ -20,6 +20,8 @@ from unit.simulator.model_group import ClassicGroup, Group, SteppingGroup
 from unit.simulator.model_log import Log, Msg
 from unit.simulator.parts import Parts
 from unit.simulator.setups import TOPICS, Setup, mains_of, make_engine
+
+from streamjobs.engine.metadata import read
 
 BEGIN = 1_000_000.0
 SESSION = 6.0
@@ -56,6 +58,7 @@ class World:
         self._most_turns = MOST_TURNS if clean else MOST_TURNS // 5
         self._queue: list[tuple[float, int, Any]] = []
         self._count = self._takes = self._names = self._producers = self._turns = 0
+        self._enqueued = 0
         self._make_logs()
         kind: type[Group] = ClassicGroup if setup.classic else SteppingGroup
         self.group = kind(self.rng, self.shards, self._settle_attempts)
@@ -195,6 +198,8 @@ class World:
             msg.offset_ = len(log.entries)
             log.entries.append(msg)
             self.judge.enqueued(msg)
+            msg.job.killer = self._enqueued in self.setup.killers
+            self._enqueued += 1
 
     def _log_for(self, topic: str, key: int | None) -> Log:
         shards = self.setup.shards
@@ -254,7 +259,7 @@ class World:
         copy = Msg(log, source.key_, self.now_ms)
         copy.job = source.job
         copy.attempts, copy.rung = delivery.attempts, delivery.rung
-        copy.reason = str(move.reason)
+        copy.reason, copy.crashes = str(move.reason), delivery.crashes
         copy.due = copy.at_ms / 1000 + log.delay
         copy.headers_ = self.parts.headers.write_move(
             delivery=delivery,
@@ -342,8 +347,35 @@ class World:
         self.note(worker, "is killed")
         self.gone(worker)
 
+    def die(self, worker: Any) -> None:
+        """A job ends its worker, whatever ran it; another is started."""
+
+        def act() -> None:
+            if worker.alive:
+                self.kill(worker)
+                self.start_worker(1.0)
+
+        self.later(0.0, act)
+
+    def lives(self, name: str | None) -> bool:
+        """Whether a worker is a member of the group."""
+        members = self.group.members
+        return any(w.name == name and w.alive and w.member in members for w in self.workers)
+
+    def _marked(self, worker: Any) -> Iterator[Msg]:
+        """What it is about to try alone, or has put off, as the broker knows or is being told."""
+        if (trial := worker.engine.alone._trial) is not None:
+            yield trial.message
+        for log in self.logs.values() if self.setup.suspects else ():
+            told = log.committed and read(log.committed.text, log.committed)
+            if told and told.transactional_id == worker.name and told.suspicion.trying:
+                marked = log.entries[told.suspicion.crashes[0][0]]
+                assert marked is not None
+                yield marked
+
     def gone(self, worker: Any) -> None:
         """It sends no heartbeats any longer, and nobody ends its transaction."""
+        self.judge.lost({*worker.begun, *self._marked(worker)})
         member = worker.member
         if member is not None:
             wait = SESSION - self.rng.random()

@@ -64,6 +64,7 @@ class Stand:
             transactional=True,
             queue="mail",
             worker="w1",
+            process="0123456789abcdef",
             metrics=WorkerMetrics(self.registry),
         )
         self.kind: type[Any] = TransactionalProducer

@@ -13,10 +13,11 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import ROOM, Note, pack, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Run
+from streamjobs.engine.suspicion import NO_SUSPICION, Suspicion
 from streamjobs.engine.taking import SUSPECTS
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
-from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
+from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_tried
 
 SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
 IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
@@ -36,13 +37,14 @@ class Scene:
         self.high = 0
         self.refusals: list[Exception] = []
         self.held_back = False
+        self.members: frozenset[str] = frozenset()
         self._ready: list[Stands | Ends] = []
 
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
         self.diary.append("stands")
         for number, (token, partitions) in shards.items():
             of = {t: self.stood.get(t, Stand(None)) for t, _ in partitions}
-            self._ready.append(Stands(number, token, of))
+            self._ready.append(Stands(number, token, of, self.members))
 
     def ends(
         self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
@@ -68,8 +70,8 @@ class Scene:
         self.engine.assigned(SHARD)
         self.taking.begin(self.engine.take_questions())
 
-    def go_on(self, *times: float) -> bool:
-        vanished = [self.taking.go_on("shop.mail.new", now) for now in times or (0.0, 0.0)]
+    def go_on(self, *times: float, mine: str = "shop.mail.new") -> bool:
+        vanished = [self.taking.go_on(mine, now) for now in times or (0.0, 0.0)]
         return True in vanished
 
     def started(self, *offsets: int) -> list[int]:
@@ -82,10 +84,15 @@ class Scene:
 
 
 def left(
-    offset: int, bounds: list[int], *, name: str = "shop.mail.old", clean: bool = False
+    offset: int,
+    bounds: list[int],
+    *,
+    name: str = "shop.mail.old",
+    clean: bool = False,
+    suspicion: Suspicion = NO_SUSPICION,
 ) -> Stand:
     runs, upto = pack(bounds, ROOM)
-    note = Note(offset, runs, upto, whole=True, topic_id=IDS[MAIN], epoch=0)
+    note = Note(offset, runs, upto, whole=True, topic_id=IDS[MAIN], epoch=0, suspicion=suspicion)
     return Stand(offset, note.text(name, clean=clean))
 
 
@@ -242,3 +249,48 @@ def test_an_offset_beyond_the_end_says_nothing_where_it_may_begin_anew(
     cycle = scene.engine.cycle(everything=True)
     offsets = {} if cycle is None else cycle.offsets
     assert (offsets.get((MAIN, 0)) == 1_000) is not from_earliest
+
+
+FORMER, OURS = "0123456789abcdef", "fedcba9876543210"
+TRIED = Suspicion(doubt=True, crashes=((4, 2),), trying=True)
+
+
+@pytest.mark.parametrize(
+    ("members", "mine", "word"),
+    [
+        (frozenset(), f"shop.mail.{OURS}.00000002", "crashed:4:2"),
+        ({"another"}, f"shop.mail.{OURS}.00000002", "crashed:4:2"),
+        ({FORMER}, f"shop.mail.{OURS}.00000002", "crashed:4:1"),
+        (frozenset(), f"shop.mail.{FORMER}.00000002", "crashed:4:1"),
+    ],
+    ids=["it is gone", "another lives", "it lives", "it is this process"],
+)
+def test_who_vanished_while_it_tried_a_job_alone_was_ended_by_it_unless_it_lives(
+    members: frozenset[str], mine: str, word: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene()
+    stood = left(4, [4, 5, 9], name=f"shop.mail.{FORMER}.00000001", suspicion=TRIED)
+    scene.stood = {MAIN: stood}
+    scene.members = frozenset(members)
+    scene.assigned()
+
+    assert scene.go_on(mine=mine)
+
+    assert scene.diary[1][1][MAIN, 0][1].split(" ")[1] == word
+    times = {"2": "2 times", "1": "1 time"}[word[-1]]
+    assert f"shop.mail[0] at offset 4: its worker ended while it ran this job alone, {times}" in (
+        caplog.text
+    )
+
+
+def test_which_process_tried_a_job_stands_in_its_text() -> None:
+    name = f"shop.mail.{FORMER}.00000001"
+
+    texts = [
+        left(4, [], name=name, suspicion=suspicion).text
+        for suspicion in (TRIED, TRIED.rests(), Suspicion(doubt=True))
+    ]
+
+    assert [read_tried(text or "") for text in texts] == [FORMER, None, None]
+    assert read_tried("checkpoint 17") is None
+    assert read_tried(left(4, [], suspicion=TRIED).text or "") is None

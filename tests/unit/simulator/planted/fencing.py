@@ -11,7 +11,51 @@ INTAKE = "streamjobs/engine/intake.py"
 PARKING = "streamjobs/engine/parking.py"
 OUTBOX = "streamjobs/engine/outbox.py"
 
+ALONE = "streamjobs/engine/alone.py"
+SUSPICION = "streamjobs/engine/suspicion.py"
+METADATA = "streamjobs/engine/metadata.py"
+
 FENCING = (
+    Patch(
+        "the mark of a job stays when its try is over",
+        ALONE,
+        "if record is self._trial:",
+        "if record is self._trial and record.result is not None:",
+        fencing=True,
+        seed=3,
+    ),
+    Patch(
+        "a try that ended nothing counts",
+        SUSPICION,
+        "left = [(offset, count - 1)] if count > 1 else []",
+        "left = [(offset, count)]",
+        fencing=True,
+        seed=3,
+    ),
+    Patch(
+        "whoever finds a mark counts it, whether its job was being tried or not",
+        METADATA,
+        "found = told.forgives() if ours or lives else told.rests()",
+        "found = told.tries(told.crashes[0][0]).rests() if told.crashes else told",
+        fencing=True,
+        seed=3,
+    ),
+    Patch(
+        "what has ended its worker alone is tried for ever",
+        ALONE,
+        "return crashes >= MAX_CRASHES and record.log.suspicion.of(record.offset) > 0",
+        "return False",
+        fencing=True,
+        seed=3,
+    ),
+    Patch(
+        "suspects are never tried alone",
+        METADATA,
+        "alone = told.doubt and (not ours or bool(found.crashes))",
+        "alone = False",
+        fencing=True,
+        seed=3,
+    ),
     Patch(
         "outcomes of an assignment that is over are taken in",
         ENGINE,
