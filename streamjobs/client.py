@@ -174,8 +174,8 @@ class Client:
                 self._topics = list_topics(self._settings)
             if topic not in self._topics:
                 raise TopicsError(
-                    f"topic {topic} does not exist: 'streamjobs topics apply' makes what the app "
-                    "needs"
+                    f"topic {topic} does not exist: 'streamjobs -A module:app topics apply' makes "
+                    "what the app needs"
                 )
             prefix = self._store.prefix(topic, call.encoder.name, call.encoder.schema)
         except StreamjobsError as error:

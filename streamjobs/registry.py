@@ -14,6 +14,7 @@ from streamjobs.job import JobDefinition, check_job_name
 from streamjobs.retry import Retry
 from streamjobs.topics import (
     MAIN_RETENTION_MS,
+    MAX_TOPIC_NAME,
     RESERVED_PRIORITIES,
     RESERVED_QUEUES,
     QueueTopics,
@@ -120,7 +121,7 @@ class Registry:
                 f"queue {name!r}: a retry waits {format_duration(retry.delays[-1])}, and jobs are "
                 f"kept for {format_duration(kept)}: lengthen retention or shorten the ladder"
             )
-        queue = self.queues[name] = Queue(
+        queue = Queue(
             name,
             partitions,
             retry,
@@ -129,6 +130,13 @@ class Registry:
             ordering,
             breaker,
         )
+        longest = max((spec.name for spec in queue.specs(self.app)), key=len)
+        if len(longest) > MAX_TOPIC_NAME:
+            raise DefinitionError(
+                f"queue {name!r}: its topic {longest} has {len(longest)} characters, and Kafka "
+                f"takes {MAX_TOPIC_NAME}: shorten the name of the app, the queue or its priority"
+            )
+        self.queues[name] = queue
         return queue
 
     def add_job(self, definition: JobDefinition) -> None:

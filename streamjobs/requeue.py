@@ -178,7 +178,7 @@ class Requeue:
                 )
             infos = admin.topics(wanted)
         problems = [
-            f"topic {name} does not exist: 'streamjobs topics apply' creates it"
+            f"topic {name} does not exist: 'streamjobs -A module:app topics apply' creates it"
             for name in wanted
             if name not in infos
         ]

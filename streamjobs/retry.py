@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from streamjobs.clock import parse_duration
+from streamjobs.clock import format_duration, parse_duration
 from streamjobs.errors import DefinitionError
 
 DEFAULT_DELAYS = ("1s", "10s", "1m")
@@ -27,7 +27,7 @@ class Retry:
         immediate: 0 to 100.
 
     Raises:
-        DefinitionError: delays that are no durations, not ascending, or under a millisecond; or
+        DefinitionError: delays that are no durations, not ascending, or no whole milliseconds; or
             ``immediate`` is no such number.
     """
 
@@ -54,6 +54,8 @@ class Retry:
                 f'retry delays={delays!r}: must be a tuple of delays, such as ("1s", "10s", "1m")'
             )
         seconds = tuple(parse_duration(delay) for delay in delays)
+        for each in seconds:
+            format_duration(each)  # the name of its topic; it refuses parts of a millisecond
         if any(s < 0.001 for s in seconds):
             raise DefinitionError(f"retry delays {delays!r}: each must be at least 1ms")
         if any(a >= b for a, b in pairwise(seconds)):

@@ -289,7 +289,8 @@ def _kafka_problems(kafka: Mapping[str, str], group_protocol: str) -> list[str]:
     if group_protocol == "consumer" and "session.timeout.ms" in kafka:
         problems.append(
             "kafka property session.timeout.ms: under group protocol 'consumer' it belongs to the "
-            "group's configuration on the broker: streamjobs topics apply --session-timeout"
+            "group's configuration on the broker: "
+            "streamjobs -A module:app topics apply --session-timeout"
         )
     return problems
 

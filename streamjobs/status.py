@@ -62,7 +62,7 @@ def queue_status(settings: Settings, topics: QueueTopics) -> QueueStatus:
         if missing := [name for name in (*topics.mains, topics.dlq) if name not in infos]:
             raise TopicsError(
                 f"queue {topics.queue!r} has no topic {' and no '.join(missing)}: "
-                "'streamjobs topics apply' creates it"
+                "'streamjobs -A module:app topics apply' creates it"
             )
         wanted = [*topics.mains, *tiers]
         places = [(name, p) for name in wanted for p in range(infos[name].partitions)]

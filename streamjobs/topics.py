@@ -15,6 +15,8 @@ DLQ_RETENTION_MS = 30 * DAY_MS
 TIER_SLACK_MS = 7 * DAY_MS
 # The broker's own default for max.message.bytes (Kafka 4.3: 1 MiB + 12 for a batch's head).
 MAIN_MAX_BYTES = 1_048_588
+# The longest name of a topic that Kafka takes (org.apache.kafka.common.internals.Topic).
+MAX_TOPIC_NAME = 249
 MAX_BYTES = "max.message.bytes"
 # Room for the headers of a move, so that a job that fitted into main always fits on its way on.
 HEADER_ROOM = 65_536
@@ -198,7 +200,9 @@ def queue_specs(
     retention_ms: int = MAIN_RETENTION_MS,
 ) -> list[TopicSpec]:
     """Say how every topic of a queue has to be, main topics first, DLQ and marks last."""
-    kept = {**_KEPT, "retention.ms": str(retention_ms)}
+    # A limit by size would delete jobs that nobody has run, or that wait for their retry, however
+    # long they are to be kept.
+    kept = {**_KEPT, "retention.ms": str(retention_ms), "retention.bytes": "-1"}
     mains = [TopicSpec(main, partitions, dict(kept), topics) for main in topics.mains]
     tiers = [tier_spec(topics, delay, partitions) for delay in delays]
     dlq = TopicSpec(topics.dlq, partitions, _onward(DLQ_RETENTION_MS), topics)
@@ -209,7 +213,6 @@ def queue_specs(
 def tier_spec(topics: QueueTopics, delay: float, partitions: int) -> TopicSpec:
     """Say how the retry tier of a delay, in seconds, has to be."""
     config = _onward(round(delay * 1000) + TIER_SLACK_MS)
-    # A limit by size would delete parked jobs that are not due, however long they are to be kept.
     config["retention.bytes"] = "-1"
     return TopicSpec(topics.tier(delay), partitions, config, topics)
 

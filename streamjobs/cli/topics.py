@@ -26,12 +26,15 @@ def topics() -> None:
 
 @topics.command("plan")
 @json_option
-@click.pass_obj
-def plan_command(loader: AppLoader, as_json: bool) -> None:
-    """Show what 'topics apply' would do, and what it cannot mend."""
+@click.pass_context
+def plan_command(ctx: click.Context, as_json: bool) -> None:
+    """Show what 'topics apply' would do, and what it cannot mend.
+
+    Exits 1 when there is something: a worker would not start.
+    """
     from streamjobs.kafka.admin import Admin
 
-    app = loader.load()
+    app = ctx.obj.load()
     connect(app.settings)
     with Admin(app.settings) as admin:
         plan = admin.plan(app.registry.topic_specs(app.prefix))
@@ -39,6 +42,8 @@ def plan_command(loader: AppLoader, as_json: bool) -> None:
         write_json(_plan_json(plan))
     else:
         _show_plan(app, plan)
+    if plan.problems:
+        ctx.exit(1)
 
 
 @topics.command("apply")
@@ -134,7 +139,7 @@ def _show_plan(app: App, plan: Plan) -> None:
     if not plan.steps and not plan.problems:
         say(f"nothing to do: the topics of {app.prefix} are as they must be")
     elif plan.steps:
-        say("'streamjobs topics apply' does it")
+        say("'streamjobs -A module:app topics apply' does it")
 
 
 def _steps_json(plan: Plan) -> list[dict[str, Any]]:

@@ -110,7 +110,7 @@ def translate(
     if code in NO_TOPIC:
         return TopicsError(
             f"{doing}: Kafka at {where} has no such topic ({inner.str()}): "
-            "'streamjobs topics apply' makes what is missing"
+            "'streamjobs -A module:app topics apply' makes what is missing"
         )
     return EnqueueError(f"{doing}: {inner.str()}", retriable=bool(inner.retriable()))
 

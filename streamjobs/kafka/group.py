@@ -387,7 +387,7 @@ class GroupConsumer:
         if topic not in self.missing:
             logger.error(
                 "group %s: topic %s is not there (%s): was it deleted? Nothing of it runs; "
-                "'streamjobs topics apply' makes it anew, without what it held",
+                "'streamjobs -A module:app topics apply' makes it anew, without what it held",
                 self.group,
                 topic,
                 error.str(),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from streamjobs.topics import HEADER_ROOM, MAX_BYTES, QueueTopics, TopicSpec, tier_spec
 from streamjobs.wording import counted
 
-APPLY = "streamjobs topics apply"
+APPLY = "streamjobs -A module:app topics apply"
 # Settings of which more is as good: -1 stands for no limit.
 _AT_LEAST = frozenset({"retention.ms", MAX_BYTES})
 _UNLIMITED = -1
@@ -117,7 +117,7 @@ class OldMain:
             f"topic {self.topic} holds up to {counted(self.waiting or 0, 'job')} of queue {name!r} "
             f"that would never run: its priorities are now {now}; run a worker of the release "
             f"before ('worker -q {name} --drain') until they are done, or, when they are not "
-            f"needed, 'kafka-topics.sh --delete --topic {self.topic}'"
+            f"needed, 'kafka-topics.sh --bootstrap-server HOST:PORT --delete --topic {self.topic}'"
         )
 
     def __str__(self) -> str:
@@ -285,8 +285,8 @@ def _count_problem(spec: TopicSpec, state: TopicState, settled: int) -> list[str
         problem = (
             f"{have} and queue {spec.queue.queue!r} otherwise {settled}: all of a queue's topics "
             "need the same; when nothing in it is needed, "
-            f"'kafka-topics.sh --delete --topic {spec.name}' and then '{APPLY}' make it anew, "
-            "else declare a queue of another name"
+            f"'kafka-topics.sh --bootstrap-server HOST:PORT --delete --topic {spec.name}' and then "
+            f"'{APPLY}' make it anew, else declare a queue of another name"
         )
     return [problem]
 

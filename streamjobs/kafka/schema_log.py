@@ -180,8 +180,8 @@ class SchemaLog:
         found = consumer.list_topics(self._topic, timeout=TIMEOUT).topics.get(self._topic)
         if found is None or found.error is not None:
             raise TopicsError(
-                f"topic {self._topic} does not exist: 'streamjobs topics apply' makes what the app "
-                "needs"
+                f"topic {self._topic} does not exist: 'streamjobs -A module:app topics apply' "
+                "makes what the app needs"
             )
 
     def _until_end(self, consumer: Consumer) -> Iterator[Message]:

@@ -134,7 +134,8 @@ class Strays:
             f"{topic}[{number}] stands still: its log ends at {high}, and offset {offset} is to be "
             "read next: the log was cut off, or the group's offset was set by hand. Restart with "
             "'worker --from earliest', which runs what is left of it again, or stop the workers "
-            f"and set it: kafka-consumer-groups.sh --group {self._group} --topic {topic}:{number} "
+            "and set it: kafka-consumer-groups.sh --bootstrap-server HOST:PORT "
+            f"--group {self._group} --topic {topic}:{number} "
             f"--reset-offsets --to-offset {high} --execute"
         )
         self.standing[place] = why

@@ -138,7 +138,8 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
     """
     told = [absent(topic) for topic in sorted([*missing])]
     told += [
-        f"partition {number} stands still: {why}; 'streamjobs topics plan' says what mends it"
+        f"partition {number} stands still: {why}; "
+        "'streamjobs -A module:app topics plan' says what mends it"
         for number, why in sorted([*refused.items()])
     ]
     return told
@@ -146,7 +147,7 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
 
 def absent(topic: str) -> str:
     """Say that a topic is not there."""
-    return f"topic {topic} is not there: streamjobs topics apply"
+    return f"topic {topic} is not there: streamjobs -A module:app topics apply"
 
 
 def _name(record: Record) -> str:

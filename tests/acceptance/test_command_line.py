@@ -145,7 +145,7 @@ def test_the_app_is_named_by_option_or_environment(
     shop = make_shop(kafka_broker.bootstrap)
     assert "-A module:app" in shop.bare("status", expect=2).err
     shop.more = {"STREAMJOBS_APP": "shop"}
-    shop.bare("topics", "plan")
+    shop.bare("topics", "list")
 
 
 def end_of_main(shop: Any) -> int:

@@ -11,7 +11,7 @@ from streamjobs.kafka.brokers import Broker
 def test_plan_apply_list(make_shop: Callable[[str], Any], kafka_broker: Broker) -> None:
     shop = make_shop(kafka_broker.bootstrap)
     # given nothing: the plan says what is missing, and changes nothing
-    plan = shop.run("topics", "plan", "--json").value()
+    plan = shop.run("topics", "plan", "--json", expect=1).value()
     wanted = [step["topic"] for step in plan["steps"]]
     assert f"{shop.name}.mail.retry.1s" in wanted
     assert len(plan["problems"]) == len(wanted)
@@ -43,7 +43,7 @@ def test_a_changed_ladder_and_another_count(shop: Any) -> None:
     assert "set partitions=1" in done.err
     # and a second time, when nothing else is left to do, nobody is told that all is well
     assert shop.run("topics", "apply", expect=1).out == ""
-    plan = shop.run("topics", "plan", "--json").value()
+    plan = shop.run("topics", "plan", "--json", expect=1).value()
     old = f"{shop.name}.mail.retry.1s"
     assert plan["old_tiers"] == [{"topic": old, "group": f"{shop.name}.mail", "empty": True}]
     rows = {row["topic"]: row for row in shop.run("topics", "list", "--json").lines()}

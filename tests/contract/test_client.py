@@ -317,7 +317,7 @@ def test_a_missing_topic_names_the_mending_command(any_broker: Broker, app_name:
     with shop(any_broker, app_name, topics=False) as app:
         greet = greeter(app)
 
-        with pytest.raises(TopicsError, match="streamjobs topics apply"):
+        with pytest.raises(TopicsError, match="streamjobs -A module:app topics apply"):
             greet.enqueue("a")
         # and asking did not make it
         with Admin(app.settings) as admin:

@@ -216,9 +216,9 @@ def test_a_missing_topic_names_the_mending_command(any_broker: Broker, app_name:
     settings = load_settings({}, bootstrap_servers=any_broker.bootstrap)
     store = SchemaLog(settings, schemas_topic(app_name))
 
-    with pytest.raises(TopicsError, match="streamjobs topics apply"):
+    with pytest.raises(TopicsError, match="streamjobs -A module:app topics apply"):
         store.prefix("shop.mail", "shop.pay", schema())
-    with pytest.raises(SchemaUnavailable, match="streamjobs topics apply"):
+    with pytest.raises(SchemaUnavailable, match="streamjobs -A module:app topics apply"):
         store.schema(single_object_prefix(schema()))
 
 

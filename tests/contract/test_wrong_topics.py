@@ -31,7 +31,7 @@ app.queue(
 def send(ctx: Context) -> None:
     note("end", ctx.job_id)
 """
-APPLY = "'streamjobs topics apply' sets it"
+APPLY = "'streamjobs -A module:app topics apply' sets it"
 
 
 def alter(client: AdminClient, topic: str, name: str, value: str) -> None:
@@ -79,7 +79,10 @@ def test_all_that_is_wrong_is_listed_with_what_mends_it(
         # Then it ends, and has named each
         expected = [
             (f"topic {base}.low has 3 partitions", "partitions were added", "set partitions=3"),
-            (f"topic {base}.dlq has 4 partitions", f"kafka-topics.sh --delete --topic {base}.dlq"),
+            (
+                f"topic {base}.dlq has 4 partitions",
+                f"kafka-topics.sh --bootstrap-server HOST:PORT --delete --topic {base}.dlq",
+            ),
             (f"topic {base}.retry.5m has 1 partition", f"--delete --topic {base}.retry.5m"),
             (f"topic {app_name}.schemas: cleanup.policy is delete and must be compact", APPLY),
             (f"topic {base}.low: cleanup.policy is compact,delete and must be delete", APPLY),

@@ -166,7 +166,7 @@ def test_a_queue_without_a_topic(app: App) -> None:
     @app.job
     def greet() -> None: ...
 
-    with pytest.raises(TopicsError, match=r"shop\.default does not exist: 'streamjobs topics"):
+    with pytest.raises(TopicsError, match=r"shop\.default does not exist: 'streamjobs -A"):
         a_client().outgoing(greet.call())
 
 

@@ -125,3 +125,21 @@ def test_each_priority_has_a_main_topic_and_they_share_the_rest(registry: Regist
 def test_delays_are_a_tuple(delays: Any) -> None:
     with pytest.raises(DefinitionError, match="must be a tuple of delays"):
         Retry(delays=delays)
+
+
+@pytest.mark.parametrize("delays", [(1.00005,), ("1s", 10.0001234)])
+def test_a_delay_that_no_topic_can_be_named_after_is_refused_when_declared(delays: Any) -> None:
+    with pytest.raises(DefinitionError, match="no whole number of milliseconds"):
+        Retry(delays=delays)
+
+
+def test_names_longer_than_kafka_takes_are_refused_when_declared(registry: Registry) -> None:
+    # given the longest priority whose topic Kafka takes, shop.mail.PRIORITY
+    fits = "p" * (249 - len("shop.mail."))
+    registry.add_queue("mail", priorities=(fits,))
+    # then one more is refused, and so is a queue whose retry topics do not fit
+    with pytest.raises(DefinitionError, match="has 250 characters, and Kafka takes 249"):
+        registry.add_queue("news", priorities=(fits + "p",))
+    with pytest.raises(DefinitionError, match=r"its topic shop\.q+\.retry"):
+        registry.add_queue("q" * (249 - len("shop.")))
+    assert list(registry.queues) == ["mail"]

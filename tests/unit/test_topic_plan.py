@@ -42,7 +42,7 @@ def test_everything_is_created_on_an_empty_broker() -> None:
     plan = make_plan(SPECS, {})
     assert plan.steps == tuple(Create(s.name, s.partitions, s.config) for s in SPECS)
     assert len(plan.problems) == len(SPECS)
-    assert all("streamjobs topics apply" in p for p in plan.problems)
+    assert all("streamjobs -A module:app topics apply" in p for p in plan.problems)
 
 
 def test_a_missing_tier_is_created_with_its_settings() -> None:
@@ -63,6 +63,7 @@ def test_a_missing_tier_is_created_with_its_settings() -> None:
         ("shop.mail.retry.1s", "message.timestamp.type", "CreateTime"),
         ("shop.mail.retry.10s", "retention.ms", "60000"),
         ("shop.mail", "retention.ms", "60000"),
+        ("shop.mail", "retention.bytes", "1000000"),
         ("shop.mail.dlq", "max.message.bytes", "1048588"),
         ("shop.mail.marks", "cleanup.policy", "delete"),
         ("shop.mail.marks", "cleanup.policy", "compact,delete"),
@@ -76,7 +77,9 @@ def test_a_wrong_setting_is_altered_and_refused_by_workers(
     assert isinstance(step, Alter)
     assert (step.topic, list(step.config), step.before) == (topic, [setting], {setting: have})
     (problem,) = plan.problems
-    assert all(part in problem for part in (topic, setting, have, "streamjobs topics apply"))
+    assert all(
+        part in problem for part in (topic, setting, have, "streamjobs -A module:app topics apply")
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,8 +246,8 @@ def test_main_topics_of_different_counts_are_told_each_with_its_mending() -> Non
     assert len(plan.problems) == 2
     for name, problem in zip(("shop.mail.low", "shop.mail.retry.1s"), plan.problems, strict=True):
         assert f"topic {name} has 2 partitions and queue 'mail' otherwise 4" in problem
-        assert f"kafka-topics.sh --delete --topic {name}" in problem
-        assert "streamjobs topics apply" in problem
+        assert f"kafka-topics.sh --bootstrap-server HOST:PORT --delete --topic {name}" in problem
+        assert "streamjobs -A module:app topics apply" in problem
 
 
 def test_nothing_is_created_beside_any_topic_of_another_count() -> None:
@@ -290,5 +293,5 @@ def test_unread_jobs_are_a_problem_and_none_are_a_note() -> None:
     assert "topic shop.mail holds up to 3 jobs of queue 'mail'" in problem
     assert "its priorities are now high, low" in problem
     assert "'worker -q mail --drain'" in problem
-    assert "kafka-topics.sh --delete --topic shop.mail" in problem
+    assert "kafka-topics.sh --bootstrap-server HOST:PORT --delete --topic shop.mail" in problem
     assert "shop.mail.mid: no priority of queue 'mail' names it any more" in str(mains[1])

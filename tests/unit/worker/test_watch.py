@@ -60,7 +60,9 @@ def test_another_count_of_another_topic_is_told(count: int) -> None:
 def test_a_topic_that_is_gone_is_told_whichever_it_is(topic: str) -> None:
     left = there()
     del left[topic]
-    assert compare(LADDER, left) == (f"topic {topic} is not there: streamjobs topics apply",)
+    assert compare(LADDER, left) == (
+        f"topic {topic} is not there: streamjobs -A module:app topics apply",
+    )
 
 
 def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,7 +77,9 @@ def test_each_is_logged_once_and_kept_until_it_is_mended(caplog: pytest.LogCaptu
         seen.append(len(watch.problems("mail")))
     # then it is wrong for as long, and told once
     assert seen == [0, 1, 1, 0, 1]
-    assert watch.problems("mail") == (f"topic {SCHEMAS} is not there: streamjobs topics apply",)
+    assert watch.problems("mail") == (
+        f"topic {SCHEMAS} is not there: streamjobs -A module:app topics apply",
+    )
     assert caplog.text.count(f"topic {SHORT} is not there") == 1
     assert caplog.text.count("as they must be again") == 1
 
