@@ -15,6 +15,7 @@ import click
 
 from streamjobs.cli.app_loader import AppLoader
 from streamjobs.errors import SettingsError
+from streamjobs.settings import MAX_POLL_INTERVAL_MS, Settings
 
 REJECTS = 3
 # New containers between two looks for garbage in cycles. A received record and its headers are ten,
@@ -90,6 +91,7 @@ def worker(
     names = tuple(dict.fromkeys(queues)) or tuple(app.registry.queues)
     if not names:
         raise SettingsError(f"app {app.name!r} declares no queue: write app.queue('NAME')")
+    _check_budget(drain_budget, app.settings)
     source = source_of(app, () if loader.spec is None else child_command(loader.spec, log_level))
     options = Options(
         concurrency,
@@ -124,6 +126,17 @@ def worker(
             click.echo(json.dumps(report))
     if fail_on_dead and any(report["dead"] for report in reports):
         sys.exit(REJECTS)
+
+
+def _check_budget(seconds: float, settings: Settings) -> None:
+    """Refuse a drain that outlasts the group's patience: what it commits would be refused."""
+    interval = int(settings.kafka.get("max.poll.interval.ms", MAX_POLL_INTERVAL_MS))
+    if seconds * 1000 >= interval:
+        raise SettingsError(
+            f"--drain-budget {seconds:g} s must be below max.poll.interval.ms={interval}: the "
+            "group takes the partitions of who does not poll for so long, and their jobs run again "
+            "elsewhere; set STREAMJOBS_KAFKA_MAX_POLL_INTERVAL_MS above it"
+        )
 
 
 def _search_less_garbage() -> None:

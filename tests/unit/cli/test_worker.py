@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "shop_of_worker.py").write_text(APP)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "shop_of_worker", raising=False)
     handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     yield
     for number, handler in handlers:
@@ -64,3 +66,21 @@ def test_each_queue_is_run_once(
 
     assert result.exit_code == 0, result.output
     assert asked == [queues]
+
+
+@pytest.mark.parametrize(
+    ("interval", "budget", "refused"),
+    [(None, "299", False), (None, "300", True), ("15001", "15", False), ("15001", "16", True)],
+)
+def test_a_drain_that_outlasts_the_groups_patience_is_refused(
+    interval: str | None, budget: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if interval is not None:
+        monkeypatch.setenv("STREAMJOBS_KAFKA_MAX_POLL_INTERVAL_MS", interval)
+    monkeypatch.setattr(runner.Worker, "run", lambda _: None)
+
+    result = CliRunner().invoke(cli, ["-A", "shop_of_worker", "worker", "--drain-budget", budget])
+
+    assert result.exit_code == (2 if refused else 0), result.output
+    told = f"--drain-budget {budget} s must be below max.poll.interval.ms="
+    assert (told in result.output) is refused
