@@ -29,6 +29,8 @@ from streamjobs.engine.suspicion import CLEAN, NO_SUSPICION, Suspicion, read_sus
 
 VERSION = "sj1"
 UNKNOWN = NOTHING = "-"
+# What brokers keep by default (offset.metadata.max.bytes), and what a text may need.
+TEXT_MAX = 4_096
 # Room for RUNS in bytes of text: three quarters of what the broker takes; the rest is for names.
 ROOM = 3_072
 # A text that is said to grow beyond this when unpacked is not ours.

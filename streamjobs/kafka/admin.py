@@ -6,6 +6,7 @@ An ``Admin`` may be used from any thread, one call at a time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from streamjobs.clock import monotonic
-from streamjobs.errors import BrokerUnavailable, TopicsError
+from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.kafka.answers import (
     COORDINATOR_MOVES,
     REQUEST_TIMEOUT,
@@ -54,6 +55,8 @@ from streamjobs.kafka.plan import (
 )
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
+
+logger = logging.getLogger("streamjobs.kafka")
 
 _TRY_TIMEOUT = 2.0
 # librdkafka's in-memory cluster gives itself away by its name.
@@ -204,6 +207,22 @@ class Admin:
         change.carry_out(
             {r.name: f for r, f in futures.items()}, "set the session timeout of group"
         )
+
+    def offset_texts(self) -> int | None:
+        """Return how many bytes brokers keep beside an offset, the least of all; None: not told."""
+        brokers = self._metadata("asking for brokers").brokers
+        asked = [ConfigResource(ResourceType.BROKER, str(number)) for number in brokers]
+        try:
+            answer = gather(
+                self._client.describe_configs(asked, request_timeout=REQUEST_TIMEOUT),
+                "reading the settings of brokers",
+                self._settings,
+            )
+        except StreamjobsError as error:
+            logger.info("brokers do not tell what they keep beside an offset: %s", error)
+            return None
+        found = [entries.get("offset.metadata.max.bytes") for entries in answer.values()]
+        return min((int(e.value) for e in found if e is not None and e.value), default=None)
 
     def watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, Watermarks]:
         """Return first and end offset of each partition.

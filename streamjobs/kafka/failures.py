@@ -62,6 +62,8 @@ REMOVED = frozenset(
         KafkaError.FENCED_MEMBER_EPOCH,
     }
 )
+# What is said of a commit that has more beside an offset than the brokers keep.
+TEXT_TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE).str()
 # What is said of a topic or partition that does not exist.
 NO_TOPIC = frozenset(
     {

@@ -21,9 +21,11 @@ from streamjobs.engine.records import Move
 from streamjobs.failpoints import ACTIVE, hit
 from streamjobs.headers import Reason, foreign, headers_of, write_move
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
+from streamjobs.worker.telling import too_long
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -58,6 +60,7 @@ class CommitCycle:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
         member: whether the broker still takes this owner's commits, as far as it has said.
         refused: shards that stand still since what they have to write is refused, and why.
+        alarms: why nothing can be committed until somebody has mended the brokers.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class CommitCycle:
         self._announced = True
         self.member = True
         self.refused: dict[int, str] = {}
+        self.alarms: tuple[str, ...] = ()
         self._try_again = self._tell_again = 0.0
         self._under_way: Cycle | None = None
         self._clean: Collection[Partition] = ()
@@ -201,6 +205,7 @@ class CommitCycle:
             self._failed(cycle, CommitRefused(error.str()))
 
     def _committed(self, cycle: Cycle, kind: str) -> None:
+        self.alarms = ()
         self._engine.committed(cycle)
         self._metrics.children(self._queue, len(cycle.children))
         self._metrics.cycle(self._queue, kind, "committed")
@@ -250,6 +255,9 @@ class CommitCycle:
             counted(len(cycle.offsets), "offset"),
             error,
         )
+        if TEXT_TOO_LONG in str(error) and not self.alarms:
+            self.alarms = (too_long(error),)
+            logger.error("queue %s: %s", self._queue, *self.alarms)
         if isinstance(error, CycleFailed) and error.fatal:
             self._producer, self.transactional_id = None, self._new_id()
             self._announced = False

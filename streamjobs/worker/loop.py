@@ -87,7 +87,7 @@ class QueueLoop(threading.Thread):
         self.last_turn = monotonic()
         self._questions: list[int] = []
         self._next_question = 0.0
-        self._outdated = False
+        self.outdated = False  # set by whoever sees that a topic is not the one it began with
         self._member = True
         self._last_poll = self._next_commit = self._next_moves = self._next_mark = 0.0
         self._telling = Telling(queue, self.tally)
@@ -99,10 +99,6 @@ class QueueLoop(threading.Thread):
         """Ask the loop to drain and leave its group; may be called twice, and before ``start``."""
         self._stop_asked.set()
 
-    def renew(self) -> None:
-        """Ask it to join again, since a topic is not the one it began with; from any thread."""
-        self._outdated = True
-
     @property
     def troubles(self) -> list[str]:
         """What keeps some of its partitions from going on, a sentence each."""
@@ -110,7 +106,7 @@ class QueueLoop(threading.Thread):
         if cycle is None:
             return []
         told = troubles(self._consumer.missing, cycle.refused)
-        return told + self._taking.strays.troubles
+        return [*told, *self._taking.troubles, *cycle.alarms]
 
     # -- the thread --------------------------------------------------------------------------
 
@@ -231,11 +227,11 @@ class QueueLoop(threading.Thread):
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
         self._questions += self.engine.take_questions()
-        if (self._questions or self._outdated) and now >= self._next_question:
+        if (self._questions or self.outdated) and now >= self._next_question:
             self._next_question = now + QUESTION_RETRY
             if (topics := self._consumer.topics()) is not None:
+                self.outdated = False
                 if (parts := self._renew(topics)) is not None:
-                    self._outdated = False
                     self._rejoin(parts)
                     return
                 self._taking.begin(self._questions)

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -21,13 +21,13 @@ from prometheus_client import CollectorRegistry
 from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder
 from streamjobs.engine.engine import Engine
-from streamjobs.engine.ladder import Ladder, Ordering
+from streamjobs.engine.ladder import Ladder
 from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe
 from streamjobs.executors.split import Executor, SplitExecutor
 from streamjobs.executors.threads import MayBegin, ThreadExecutor
-from streamjobs.kafka.admin import Admin, TopicInfo
+from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import require_broker
 from streamjobs.kafka.group import GroupConsumer
@@ -35,9 +35,8 @@ from streamjobs.kafka.inquiry import Inquiry
 from streamjobs.kafka.protocol import resolve_protocol
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.registry import Queue
-from streamjobs.topics import TopicSpec, schemas_spec
-from streamjobs.wording import counted
 from streamjobs.worker.attempt import Attempt
+from streamjobs.worker.checks import check
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import QueueLoop
@@ -184,7 +183,7 @@ class Worker:
             try:
                 with Admin(self._source.settings) as admin:
                     skip = self._options.old_partitions
-                    return [self._check(admin, queue, skip=skip) for queue in self._queues]
+                    return [check(admin, queue, self._source, skip=skip) for queue in self._queues]
             except BrokerUnavailable as error:
                 logger.warning("%s; trying on", error)
                 self._stop_asked.wait(BROKER_PAUSE)
@@ -204,69 +203,6 @@ class Worker:
                 return True
         return False
 
-    def _check(self, admin: Admin, queue: Queue, *, skip: bool) -> Ladder:
-        """Refuse topics that would lose jobs or order; read the ladder off the broker.
-
-        Args:
-            admin: asks the broker.
-            queue: whose topics.
-            skip: whether partitions that were added to a main topic are left alone, not refused.
-
-        Raises:
-            TopicsError: all that is wrong, with the command that mends it.
-        """
-        prefix, settings = self._source.prefix, self._source.settings
-        topics, specs = queue.topics(prefix), queue.specs(prefix)
-        if settings.schema_registry_url is None:
-            specs = [schemas_spec(prefix), *specs]
-        there = admin.topics(None)
-        if admin.embedded:
-            problems = self._check_embedded(specs, there)
-            problems += [main.problem for main in admin.old_mains(specs, there) if main.waiting]
-        else:
-            plan = admin.plan(specs)
-            problems = [p for p in plan.problems if not (skip and p in plan.added)]
-            if skip:
-                for problem in plan.added:
-                    logger.error("%s", problem)
-            for main in plan.old_mains:
-                if not main.waiting:
-                    logger.warning("%s", main)
-        if problems:
-            raise TopicsError(*problems)
-        reads = topics.tiers_among(there)
-        writes = tuple(delay for delay in queue.retry.delays if delay in reads.values())
-        return Ladder(
-            topics,
-            topics.mains,
-            reads,
-            writes,
-            {topic: there[topic].topic_id for topic in (*topics.mains, *reads)},
-            queue.retry.immediate,
-            Ordering(queue.ordering),
-            queue.partitions,
-        )
-
-    def _check_embedded(
-        self, specs: Sequence[TopicSpec], there: Mapping[str, TopicInfo]
-    ) -> list[str]:
-        """What can be checked where topics have no settings, and transactions do nothing."""
-        problems = []
-        if self._source.settings.delivery == "transactional":
-            problems.append(
-                "the embedded broker says yes to transactions and does nothing: "
-                "set STREAMJOBS_DELIVERY=idempotent, or use an Apache Kafka"
-            )
-        for spec in specs:
-            have = there[spec.name].partitions if spec.name in there else 0
-            if have != spec.partitions:
-                problems.append(
-                    f"topic {spec.name} has {counted(have, 'partition')} and needs "
-                    f"{spec.partitions}: start the embedded broker with -A, so that it creates "
-                    "the app's topics"
-                )
-        return problems
-
     def _make_loop(self, queue: Queue, ladder: Ladder) -> QueueLoop:
         source, options = self._source, self._options
         parts = self._parts(queue, ladder)
@@ -278,8 +214,15 @@ class Worker:
             if not grown_up and queue.name not in self._outdated:
                 return None
             self._outdated.discard(queue.name)
-            with Admin(source.settings) as admin:
-                now = self._check(admin, queue, skip=True)
+            try:
+                with Admin(source.settings) as admin:
+                    now = check(admin, queue, source, skip=True)
+            except TopicsError as error:
+                if grown_up:
+                    raise
+                # It may be deleted once more: the next look at the topics sees what has become.
+                logger.warning("queue %s: not joined again yet: %s", queue.name, error)
+                return None
             grown = self._parts(queue, now)
             self._watch.watch(now)
             known.update(grown.tiers)
@@ -352,7 +295,7 @@ class Worker:
         self._outdated.add(queue)
         for loop in self._loops:
             if loop.queue == queue:
-                loop.renew()
+                loop.outdated = True
 
     def _id_today(self, topic: str) -> str | None:
         """Ask for a topic's id; empty: it is not there; None: no answer."""

@@ -29,10 +29,12 @@ from streamjobs.engine.metadata import (
 from streamjobs.engine.outbox import Partition
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
+from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.wording import counted
 from streamjobs.worker.strays import Strays
+from streamjobs.worker.telling import too_long
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -99,9 +101,15 @@ class Taking:
     def __init__(self, engine: Engine, consumer: GroupConsumer, asks: Asks, topics: Topics) -> None:
         self._engine, self._consumer, self._asks, self._topics = engine, consumer, asks, topics
         self.strays = Strays(topics.group, consumer, self._is_another, topics.from_earliest)
+        self._alarms: tuple[str, ...] = ()
         self._open: dict[int, object] = {}
         self._stood: dict[int, dict[str, Committed | None]] = {}
         self._again: dict[int, float] = {}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What keeps partitions from being taken or read, a sentence each; from any thread."""
+        return [*self.strays.troubles, *self._alarms]
 
     @property
     def busy(self) -> bool:
@@ -186,8 +194,16 @@ class Taking:
             self._consumer.commit(offsets)
         except (CommitRefused, NotAMember) as error:
             logger.info("group %s: shards cannot be taken yet: %s", self._topics.group, error)
+            self._sound(error)
             return False
+        self._alarms = ()
         return True
+
+    def _sound(self, error: Exception) -> None:
+        """Tell once what trying again does not mend."""
+        if TEXT_TOO_LONG in str(error) and not self._alarms:
+            self._alarms = (too_long(error),)
+            logger.error("group %s: %s", self._topics.group, *self._alarms)
 
     def _taken(self, answer: Ends) -> bool:
         del self._open[answer.number]

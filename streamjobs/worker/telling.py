@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
+from streamjobs.engine.metadata import TEXT_MAX
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Message, Move, Record
 from streamjobs.engine.results import Condemned, Crashed, Failed
@@ -143,6 +144,14 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
         for number, why in sorted([*refused.items()])
     ]
     return told
+
+
+def too_long(error: Exception) -> str:
+    """Say what mends that brokers refuse what stands beside an offset."""
+    return (
+        f"nothing is committed: {error}; set offset.metadata.max.bytes={TEXT_MAX}, Kafka's "
+        "default, or more, on every broker"
+    )
 
 
 def absent(topic: str) -> str:

@@ -27,6 +27,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.results import Rejected, Succeeded
 from streamjobs.headers import Origin, Reason, foreign, read_delivery
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle, Onward
@@ -161,6 +162,23 @@ def test_a_refused_plain_commit_is_made_again(stand: Stand) -> None:
 
     assert stand.diary == [("begin", {(MAIN, 0): 1})] * 2
     assert stand.counted("plain", "failed") == 1
+
+
+def test_brokers_that_keep_too_little_beside_an_offset_are_an_alarm_until_they_are_mended(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given two commits that are refused for what stands beside the offset
+    stand.driver.main(0)
+    stand.driver.finish(0)
+    stand.commit_refusals = [CommitRefused(TEXT_TOO_LONG) for _ in range(2)]
+    for _ in range(2):
+        stand.cycle.run(wait=True)
+    # then it is told once, with what mends it, and is over with the first that is taken
+    (alarm,) = stand.cycle.alarms
+    assert "set offset.metadata.max.bytes=4096" in alarm
+    assert caplog.text.count(alarm) == 1
+    stand.cycle.run(wait=True)
+    assert stand.cycle.alarms == ()
 
 
 def test_before_a_drain_ends_the_word_of_the_broker_is_waited_for(stand: Stand) -> None:

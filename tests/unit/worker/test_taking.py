@@ -15,6 +15,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Run
 from streamjobs.engine.suspicion import NO_SUSPICION, Suspicion
 from streamjobs.engine.taking import SUSPECTS
+from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_tried
@@ -294,3 +295,14 @@ def test_which_process_tried_a_job_stands_in_its_text() -> None:
     assert [read_tried(text or "") for text in texts] == [FORMER, None, None]
     assert read_tried("checkpoint 17") is None
     assert read_tried(left(4, [], suspicion=TRIED).text or "") is None
+
+
+def test_a_claim_that_brokers_have_no_room_for_is_an_alarm_until_it_is_taken() -> None:
+    scene = Scene()
+    scene.refusals = [CommitRefused(TEXT_TOO_LONG)]
+    scene.assigned()
+    scene.go_on(0.0)
+    (alarm,) = scene.taking.troubles
+    assert "set offset.metadata.max.bytes=4096" in alarm
+    scene.go_on(1.0, 1.0)
+    assert scene.taking.troubles == []

@@ -1,0 +1,64 @@
+"""What a worker refuses to start with that is no topic's fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamjobs import App
+from streamjobs.errors import TopicsError
+from streamjobs.kafka.admin import TopicInfo
+from streamjobs.kafka.plan import Plan
+from streamjobs.topics import TopicSpec
+from streamjobs.worker.checks import check
+from streamjobs.worker.source import Source
+
+
+class Brokers:
+    """Topics as they have to be, on brokers that keep ``room`` bytes beside an offset."""
+
+    embedded = False
+
+    def __init__(self, room: int | None, plan: Plan | None = None) -> None:
+        self.room, self._plan = room, plan or Plan()
+
+    def topics(self, _: object) -> dict[str, TopicInfo]:
+        return {"shop.mail": TopicInfo(8, "id")}
+
+    def offset_texts(self) -> int | None:
+        return self.room
+
+    def plan(self, specs: list[TopicSpec]) -> Plan:
+        assert specs[0].name == "shop.schemas"
+        return self._plan
+
+
+def checked(admin: Any, *, skip: bool = False) -> Any:
+    app = App("shop", bootstrap_servers="nowhere:1")
+    queue = app.queue("mail")
+    store: Any = None
+    source = Source("shop", app.registry, app.settings, app.prefix, store, lambda call: call)
+    return check(admin, queue, source, skip=skip)
+
+
+def test_brokers_that_keep_too_little_beside_an_offset_are_refused() -> None:
+    with pytest.raises(TopicsError, match=r"offset\.metadata\.max\.bytes=2000, .* may need 4096"):
+        checked(Brokers(2_000))
+
+
+@pytest.mark.parametrize("room", [4_096, 100_000, None])
+def test_brokers_that_keep_enough_or_do_not_say_are_fine(room: int | None) -> None:
+    assert checked(Brokers(room)).partitions == 8
+
+
+def test_only_added_partitions_are_skipped_where_that_is_asked_for() -> None:
+    # given partitions that were added, and another problem
+    plan = Plan(problems=("added", "other"), added=("added",))
+    for skip, told in ((False, "added\nother"), (True, "other")):
+        with pytest.raises(TopicsError) as error:
+            checked(Brokers(None, plan), skip=skip)
+        assert str(error.value) == told
+    # then nothing is left to refuse when that one is mended
+    added = Plan(problems=("added",), added=("added",))
+    assert checked(Brokers(None, added), skip=True).partitions == 8
