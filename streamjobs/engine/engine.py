@@ -148,10 +148,6 @@ class Engine:
             if log is None or log.stale:
                 continue
             shard = self._shards[partition]
-            if log.ahead > batch[0].offset():  # type: ignore[operator]
-                batch = [m for m in batch if m.offset() >= log.ahead]  # type: ignore[operator] # noqa: PLW2901
-                if not batch:
-                    continue
             if not shard.active:
                 self._taking.arrived(shard, log, batch, now)
                 self._taking.go_on(shard, now)
@@ -164,7 +160,7 @@ class Engine:
     def ended(self, topic: str, partition: int, offset: int, now: float) -> None:
         """The consumer has reached the end of a partition, after all that was received of it."""
         log = self._logs.get((topic, partition))
-        if log is None or log.stale or offset < log.ahead:
+        if log is None or log.stale:
             return
         shard = self._shards[partition]
         if not shard.active:
@@ -199,20 +195,18 @@ class Engine:
         brings it when it is resumed.
         """
         for partition, batch in by_partition(messages):
-            if (log := self._still_aside(partition)) is not None:
+            if self._still_aside(partition):
                 self.received(batch, now)
-                log.ahead = 1 + batch[-1].offset()  # type: ignore[operator]
         for topic, number, offset in ends:
-            if (log := self._still_aside((topic, number))) is not None:
+            if self._still_aside((topic, number)):
                 self.ended(topic, number, offset, now)
-                log.ahead = max(log.ahead, offset)
 
-    def _still_aside(self, partition: Partition) -> Log | None:
+    def _still_aside(self, partition: Partition) -> bool:
         log = self._aside.get(partition)
         if log is not None and log.live and _reads(log):
-            return log
+            return True
         self._aside.pop(partition, None)
-        return None
+        return False
 
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""

@@ -37,8 +37,7 @@ class Intake:
         """Take in records of a main topic, in their order."""
         log.at_end = False
         last: int = batch[-1].offset()  # type: ignore[assignment]
-        if log.watermark.inherited.bounds:
-            batch = _news(log, batch)
+        batch = _news(log, batch)
         log.epoch = batch[-1].leader_epoch() if batch else log.epoch
         offsets: list[int] = [m.offset() for m in batch]  # type: ignore[misc]
         if offsets:
@@ -73,6 +72,8 @@ class Intake:
 
     def main_ended(self, shard: Shard, log: Log, offset: int, now: float) -> None:
         """The consumer has reached the end of a main topic's partition."""
+        if offset < (log.watermark.position or 0):
+            return  # an end that another reader has read past
         log.watermark.ended(offset)
         log.at_end = True
         log.suspect_upto = min(log.suspect_upto, offset)
@@ -86,9 +87,9 @@ class Intake:
         first of it is held; the rest is read again later.
         """
         received: list[int] = []
-        log.scanned = last = 1 + batch[-1].offset()  # type: ignore[operator]
-        if log.watermark.inherited.bounds:
-            batch = _news(log, batch)
+        last: int = 1 + batch[-1].offset()  # type: ignore[operator]
+        log.scanned = max(log.scanned or 0, last)
+        batch = _news(log, batch)
         log.epoch = batch[-1].leader_epoch() if batch else log.epoch
         delay = log.delay or 0.0
         for message in batch:
@@ -209,13 +210,21 @@ class Intake:
             self._turns.advance(shard, main, lane, now)
 
 
-def _news(log: Log, batch: Sequence[Message]) -> list[Message]:
-    """What of a batch the last owner has not completed.
+def _news(log: Log, batch: Sequence[Message]) -> Sequence[Message]:
+    """What of a batch was not received before, and was not completed by the last owner.
+
+    Another reader may have brought what the consumer brings again (``Engine.read_ahead``), and a
+    consumer that is assigned anew begins where it is told to.
 
     A record of a later leader epoch than the last owner saw stands where others stood before an
     unclean election cut them off: from there on nothing that was told holds.
     """
+    position = log.watermark.position
+    if position is not None and batch[0].offset() < position:  # type: ignore[operator]
+        batch = [m for m in batch if m.offset() >= position]  # type: ignore[operator]
     watermark, seen = log.watermark, log.epoch
+    if not watermark.inherited.bounds:
+        return batch
     if seen is not None:
         for message in batch:
             offset: int = message.offset()  # type: ignore[assignment]

@@ -31,8 +31,6 @@ class Log:
     """One owned partition of the queue: a main topic's, or a retry tier's.
 
     Attributes:
-        ahead: what is below came by way of another reader while the consumer handed nothing over;
-            the consumer brings it again.
         topic, partition: which.
         delay: seconds a record waits here; None for main.
         rung: what a record's place here implies, when it does not say itself.
@@ -63,7 +61,6 @@ class Log:
     """
 
     __slots__ = (
-        "ahead",
         "alone",
         "at_end",
         "begins",
@@ -105,7 +102,7 @@ class Log:
         self.committed: Note | None = None
         self.note: Note | None = None
         self.epoch: int | None = None
-        self.told = self.suspect_upto = self.ahead = 0
+        self.told = self.suspect_upto = 0
         self.suspicion, self.alone = Suspicion(), False
         self.tried, self.tried_for, self.ran = 0, 0.0, 0
         self.last_epoch: int | None = None

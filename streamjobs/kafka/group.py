@@ -11,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -159,6 +160,7 @@ class GroupConsumer:
         self._on_assigned = on_assigned
         self._assigned: list[Partition] = []
         self._unset: list[Partition] = []
+        self._placed: dict[Partition, int] = {}
         self._protocol = protocol
         self.missing: dict[str, str] = {}
         name = settings.group_instance_id
@@ -322,6 +324,7 @@ class GroupConsumer:
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
             self.missing.pop(partition.topic, None)
+            self._placed.pop((partition.topic, partition.partition), None)
         self._assigned += _pairs(partitions)
         self._on_assigned(_pairs(partitions))
 
@@ -361,7 +364,9 @@ class GroupConsumer:
         """Begin where nothing was ever committed; tell of an offset that the log does not have."""
         pair = (message.topic() or "", message.partition() or 0)
         if _NO_OFFSET in error.str():
-            self._unset.append(pair)
+            # The same may be told twice of one assignment; by the second time it has begun.
+            if pair not in self._placed:
+                self._unset.append(pair)
         else:
             logger.info("group %s: %s[%d]: %s", self.group, *pair, error.str())
             polled.strayed.append((*pair, message.offset() or 0))
@@ -375,12 +380,17 @@ class GroupConsumer:
         wanted = [TopicPartition(*pair, at) for pair, at in places.items() if pair in owned]
         if not wanted:
             return
+        self._placed.update(places)
         if self._protocol == "consumer":
             self._consumer.incremental_unassign(wanted)
             self._consumer.incremental_assign(wanted)
         else:
             others = [TopicPartition(*pair) for pair in owned if pair not in places]
-            self._consumer.assign([*wanted, *self._consumer.position(others)])
+            for other in self._consumer.position(others):
+                if other.offset == OFFSET_INVALID:  # nothing was handed over of it
+                    other.offset = self._placed.get((other.topic, other.partition), other.offset)
+                wanted.append(other)
+            self._consumer.assign(wanted)
 
     def _is_missing(self, topic: str, error: KafkaError) -> None:
         """Tell it once: the client says so ten times a second."""

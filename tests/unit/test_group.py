@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, TopicPartition
 
 from streamjobs.kafka import group
 from streamjobs.settings import Settings
@@ -16,18 +16,60 @@ class FakeConsumer:
         self.callbacks: dict[str, Any] = {}
         self.member = "m1"
         self.results: list[Any] = []
+        self.queue: list[Any] = []
+        self.owned = [3]
+        self.at: dict[int, int] = {}
+        self.placed: list[tuple[int, int]] = []
+
+    def poll(self, _: float) -> Any:
+        return self.queue.pop(0) if self.queue else None
+
+    def consume(self, *_: Any) -> list[Any]:
+        return []
+
+    def resume(self, _: list[TopicPartition]) -> None:
+        pass
+
+    def position(self, asked: list[TopicPartition]) -> list[TopicPartition]:
+        return [
+            TopicPartition(p.topic, p.partition, self.at.get(p.partition, OFFSET_INVALID))
+            for p in asked
+        ]
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.placed = [(p.partition, p.offset) for p in partitions]
 
     def memberid(self) -> str:
         return self.member
 
     def assignment(self) -> list[TopicPartition]:
-        return [TopicPartition("shop.mail", 3)]
+        return [TopicPartition("shop.mail", number) for number in self.owned]
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
         return self.results
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
         self.callbacks = callbacks
+
+
+class NoOffset:
+    """The event that nothing was ever committed of a partition."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def error(self) -> KafkaError:
+        code = KafkaError._AUTO_OFFSET_RESET
+        return KafkaError(code, f"no previously committed offset: {group._NO_OFFSET}")
+
+    def topic(self) -> str:
+        return "shop.mail"
+
+    def partition(self) -> int:
+        return self.number
+
+    def offset(self) -> int:
+        return OFFSET_INVALID
 
 
 Heard = list[tuple[str, Any]]
@@ -75,6 +117,40 @@ def test_who_is_in_no_group_commits_nothing_of_what_it_still_holds(
 
     with pytest.raises(group.NotAMember, match=r"shop\.mail"):
         member.offsets(offsets)
+
+
+def test_where_nothing_was_committed_a_partition_begins_at_its_beginning_once(
+    member: group.GroupConsumer,
+) -> None:
+    # Given three partitions that an eager assignor gave, and that have no offsets
+    consumer: Any = member._consumer
+    consumer.owned = [3, 4, 5]
+
+    # When it is told of each, of the first twice, after its first records were handed over
+    consumer.queue = [NoOffset(3), NoOffset(4)]
+    member.poll(0)
+    first = consumer.placed
+    member.poll(0)
+    second = consumer.placed
+    consumer.at[3] = 7
+    consumer.queue, consumer.placed = [NoOffset(3)], []
+    member.poll(0)
+    again = consumer.placed
+    consumer.queue = [NoOffset(5)]
+    member.poll(0)
+
+    # Then each begins at its beginning once, and goes on where it is when others begin
+    assert first == [(3, OFFSET_BEGINNING), (4, OFFSET_INVALID), (5, OFFSET_INVALID)]
+    assert sorted(second) == [(3, OFFSET_BEGINNING), (4, OFFSET_BEGINNING), (5, OFFSET_INVALID)]
+    assert again == []
+    assert sorted(consumer.placed) == [(3, 7), (4, OFFSET_BEGINNING), (5, OFFSET_BEGINNING)]
+
+    # And when they are assigned anew, the same may be told again
+    consumer.callbacks["on_assign"](consumer, [TopicPartition("shop.mail", 3)])
+    consumer.at.clear()
+    consumer.queue, consumer.placed = [NoOffset(3)], []
+    member.poll(0)
+    assert (3, OFFSET_BEGINNING) in consumer.placed
 
 
 def test_a_commit_that_one_partition_refuses_is_refused(member: group.GroupConsumer) -> None:

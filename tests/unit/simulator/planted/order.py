@@ -33,9 +33,9 @@ ORDER = (
     ),
     Patch(
         "what another reader brought during a drain is taken in again",
-        ENGINE,
-        "log.ahead = 1 + batch[-1].offset()  # type: ignore[operator]",
-        "log.ahead = 0",
+        INTAKE,
+        "if position is not None and batch[0].offset() < position:  # type: ignore[operator]",
+        "if False:",
     ),
     Patch(
         "a move uses no rung",
