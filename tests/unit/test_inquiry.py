@@ -31,6 +31,7 @@ class Broker:
         self.clients: list[FakeConsumer] = []
         self.initialised: list[str] = []
         self.text = "old-owner"
+        self.members: list[frozenset[str] | None] = []
 
     def initialise(self, name: str) -> None:
         self.initialised.append(name)
@@ -80,6 +81,12 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         def init_transactions(self, _: float) -> None:
             broker.initialise(self.name)
 
+    def members_of(_: Settings, group: str, timeout: float) -> frozenset[str] | None:
+        assert (group, timeout < 1) == ("shop.mail", True)
+        return broker.members.pop(0) if len(broker.members) > 1 else broker.members[0]
+
+    monkeypatch.setattr(inquiry, "members_of", members_of)
+    monkeypatch.setattr(inquiry, "MEMBERS_PATIENCE", 0.1)
     monkeypatch.setattr(inquiry, "Consumer", FakeConsumer)
     monkeypatch.setattr(inquiry, "Producer", FakeProducer)
     monkeypatch.setattr(inquiry, "PATIENCE", 0.1)
@@ -90,7 +97,12 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 @pytest.fixture
 def asks(broker: Broker) -> Any:
     assert broker.clients == []
-    asks = Inquiry(Settings(), "shop.mail", lambda text: text or None)
+    asks = Inquiry(
+        Settings(),
+        "shop.mail",
+        lambda text: text or None,
+        lambda text: text.removeprefix("tried by ") if text.startswith("tried") else None,
+    )
     yield asks
     asks.close()
 
@@ -168,3 +180,25 @@ def test_a_defect_is_told_to_who_waits_for_the_answer(asks: Inquiry, broker: Bro
 
     with pytest.raises(RuntimeError, match="a defect"):
         until(asks.answers)
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ([frozenset({"streamjobs-abc", "streamjobs-xyz"})], {"abc"}),
+        ([frozenset({"streamjobs-xyz"})], set()),
+        ([None, frozenset({"streamjobs-abc"})], {"abc"}),
+        ([None], set()),
+    ],
+    ids=["it lives", "it is gone", "told later", "never told"],
+)
+def test_whether_who_tried_a_job_alone_lives_is_asked_of_the_group(
+    asks: Inquiry, broker: Broker, members: list[frozenset[str] | None], found: set[str]
+) -> None:
+    broker.text, broker.members = "tried by abc", members
+    asks.stands({0: ("token", SHARD)})
+
+    (answer,) = until(asks.answers)
+
+    assert answer.members == found
+    assert answer.of["shop.mail"] == Stand(4, "tried by abc")
