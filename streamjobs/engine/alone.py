@@ -114,7 +114,7 @@ class Alone:
             still: shards of which nothing is committed at present.
         """
         self._untold = {log: None for log in self._untold if log.partition not in still}
-        if self._trial is not None or not self._all_told():
+        if self._trial is not None:
             return False
         found = self._next(still)
         if found is None or (self._permit is not None and not self._permit.acquire(blocking=False)):

@@ -126,6 +126,7 @@ def test_once_enough_of_the_suspects_has_run_the_rest_is_cleared(
     threads, processes = stubs
     split = SplitExecutor(threads, processes, 4)
     split.doubt()
+    assert processes.asked == ["give_back"]
     processes.asked.clear()
     split.submit([a_run("suspect")])
 

@@ -22,8 +22,9 @@ from unit.simulator.model_log import Job, Lane, Log, Msg, Told
 from streamjobs.engine.decide import MAX_CRASHES
 from streamjobs.engine.metadata import read
 
-# Workers that one job may end before it is dead, some of them by coincidence uncounted.
-MOST_KILLS = 12
+# Workers that one job may end before it is dead: five, and some that do not count; many where
+# little can be told of what is complete, so that much runs again before its turn comes.
+MOST_KILLS = 30
 _by_place = attrgetter("place")
 
 

@@ -62,11 +62,12 @@ class Executor:
     def advance(self, now: float) -> None:
         running, handlers = self._running, self._handlers
         while running and running[0][0] <= now and not self.dead:
-            at, _, run, index, take = heappop(running)
+            at, _, run, index, take = running[0]
             record = run[index]
             if handlers.dies(record):
                 self.dead = True
                 return
+            heappop(running)
             goes_on = handlers.finish(record, take)
             self._finished.append(record)
             index += 1

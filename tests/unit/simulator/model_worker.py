@@ -80,7 +80,8 @@ class Worker(Committing):
         return seconds
 
     def dies(self, record: Any) -> bool:
-        killer: bool = record.message.job.killer
+        # What runs in a child is ended when its partition is taken away.
+        killer: bool = record.message.job.killer and (record.log.live or not record.suspect)
         if killer:
             record.message.job.kills += 1
             self.world.die(self)

@@ -367,7 +367,8 @@ class World:
         if (trial := worker.engine.alone._trial) is not None:
             yield trial.message
         for log in self.logs.values() if self.setup.suspects else ():
-            told = log.committed and read(log.committed.text, log.committed)
+            text = log.committed
+            told = None if text is None else read(text.text, text)
             if told and told.transactional_id == worker.name and told.suspicion.trying:
                 marked = log.entries[told.suspicion.crashes[0][0]]
                 assert marked is not None

@@ -13,10 +13,13 @@ from prometheus_client import CollectorRegistry
 from unit.engine.drive import FAILED, LONG, MAIN, SHORT, TOPICS, FakeMessage
 
 from streamjobs.clock import monotonic, wall
+from streamjobs.engine import alone
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.metadata import Note
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
+from streamjobs.engine.suspicion import Suspicion
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.group import Polled
@@ -695,3 +698,91 @@ def test_stopped_before_it_began_it_joins_and_leaves(make: Callable[..., Script]
 
     assert script.diary == ["closed", "ended"]
     assert script.loop.error is None
+
+
+class Doubting(ThreadExecutor):
+    """Runs suspects too, and notes when it is told of some; they are cleared when it is told."""
+
+    told = 0
+    cleared = False
+
+    @property
+    def doubting(self) -> bool:
+        return self.told > 0 and not self.cleared
+
+    def doubt(self) -> None:
+        self.told, self.cleared = self.told + 1, False
+
+
+def vanished(suspicion: Suspicion) -> Stand:
+    """What an owner has left that did not give its partition back."""
+    note = Note(0, "-", 0, whole=True, topic_id=None, epoch=None, suspicion=suspicion)
+    return Stand(0, note.text("shop.mail.another", clean=False))
+
+
+def doubting(script: Script) -> Doubting:
+    executor = Doubting(lambda _: script.attempt, 2, "test")
+    script.loop._executor = executor
+    return executor
+
+
+def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 60.0)
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True))})
+    doubting(script)
+    script.steps = [assigned, script.brings(0, 1), script.until(lambda: len(script.ran) == 2)]
+    began = monotonic()
+
+    script.loop.run()
+
+    assert script.ran == [(0, 0), (0, 1)]
+    assert monotonic() - began < 5
+
+
+def test_while_suspects_are_tried_alone_none_is_cleared(make: Callable[..., Script]) -> None:
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True))})
+    executor = doubting(script)
+
+    def clear(_: QueueLoop) -> None:
+        executor.cleared = True
+
+    script.steps = [
+        assigned,
+        script.brings(0, 1, key=b"slow"),
+        script.until(script.running.is_set),
+        clear,
+        script.until(lambda: executor.told == 2),
+    ]
+    threading.Timer(0.1, script.go.set).start()
+
+    script.loop.run()
+
+    assert executor.told == 2
+    assert executor.doubting
+
+
+def test_what_the_executor_clears_is_cleared(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "RAN", 1)
+    script = make(stands={MAIN: vanished(Suspicion())})
+    executor = doubting(script)
+    doubts: list[bool] = []
+
+    def clear(loop: QueueLoop) -> None:
+        doubts.append(loop.engine.alone.doubts)
+        executor.cleared = True
+
+    script.steps = [
+        assigned,
+        script.brings(0),
+        script.until(lambda: script.committed == 1),
+        clear,
+        script.until(lambda: not script.loop.engine.alone.doubts),
+    ]
+
+    script.loop.run()
+
+    assert (doubts, script.loop.engine.alone.doubts, executor.told) == ([True], False, 1)
