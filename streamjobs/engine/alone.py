@@ -20,7 +20,7 @@ from streamjobs.headers import Failure
 # Jobs of a partition that are tried alone, and seconds that it takes, before the rest is cleared:
 # more than its last owner, who ran them in a few child processes, can have begun since its last
 # commit, even where a mark takes far longer than its usual millisecond.
-TRIED, TRIED_FOR = 16, 30.0
+TRIED, TRIED_FOR = 4, 2.0
 # Jobs of a partition that have run before its next owner is told of no doubt: more than a worker
 # has threads, so that what ended the last one is among them.
 RAN = 64
@@ -45,6 +45,7 @@ class Alone:
         on: whether all suspects are tried so; else only those that have ended a worker before.
         any: whether there may be one to be tried so.
         doubts: whether some partition's suspects are not cleared.
+        growth: how many times as much as may have been running is to be run apart.
     """
 
     def __init__(self, out: Outbox, permit: Permit | None = None) -> None:
@@ -56,6 +57,7 @@ class Alone:
         self._begun, self._since, self._cleared = False, 0.0, False
         self._untold: dict[Log, None] = {}
         self.on = self.any = self.doubts = False
+        self.growth = 1
 
     def look(self, logs: Iterable[Log]) -> None:
         """See after a change of what is owned, or suspected, whether there is anything to do."""
@@ -63,11 +65,13 @@ class Alone:
         for log in logs:
             if not log.suspicion.doubt:
                 continue
-            tried = log.alone and log.tried >= TRIED and log.tried_for >= TRIED_FOR
+            growth = log.suspicion.growth
+            tried = log.alone and log.tried >= TRIED and log.tried_for >= TRIED_FOR * growth
             if tried or (not log.alone and self._cleared and log.ran >= RAN):
                 log.alone, log.suspicion = False, log.suspicion._replace(doubt=False)
         doubted = [log for log in logs if log.suspicion != NO_SUSPICION]
         self.doubts = any(log.suspicion.doubt for log in doubted)
+        self.growth = max((log.suspicion.growth for log in doubted), default=1)
         self.on = any(log.alone and log.suspicion.doubt for log in doubted)
         self.any = self.on or any(log.suspicion.crashes for log in doubted)
 

@@ -93,9 +93,9 @@ class Cycles:
             return known._replace(suspicion=log.suspicion)
         topic_id = self._ladder.topic_ids.get(log.topic)
         log.watermark.news = False
-        if log.suspicion.doubt and offset >= log.suspect_upto:
+        if log.suspicion.rounds and offset >= log.suspect_upto:
             # All that may have been running has ended.
-            log.suspicion = log.suspicion._replace(doubt=False)
+            log.suspicion = log.suspicion._replace(doubt=False, rounds=0)
         for at, _ in log.suspicion.crashes:
             if at < offset:
                 log.suspicion = log.suspicion.without(at)

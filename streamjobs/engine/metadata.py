@@ -25,7 +25,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from streamjobs.engine.suspicion import CLEAN, NO_SUSPICION, Suspicion, read_suspicion
+from streamjobs.engine.suspicion import (
+    ALONE_FROM,
+    CLEAN,
+    MOST_ROUNDS,
+    NO_SUSPICION,
+    Suspicion,
+    read_suspicion,
+)
 
 VERSION = "sj1"
 UNKNOWN = NOTHING = "-"
@@ -153,7 +160,7 @@ class Note(NamedTuple):
         told = str(self.upto) if self.runs != NOTHING else UNKNOWN
         epoch = UNKNOWN if self.epoch is None else str(self.epoch)
         names = (transactional_id or UNKNOWN, self.topic_id or UNKNOWN)
-        state = CLEAN if clean else self.suspicion.word
+        state = self.suspicion.given_back if clean else self.suspicion.word
         return " ".join((VERSION, state, *names, epoch, told, self.runs))
 
 
@@ -171,16 +178,23 @@ def conclude(
         ours: whether the last owner was this process.
         lives: whether it is a member of the group again.
     """
-    if metadata is None or metadata.clean:
+    if metadata is None or (metadata.clean and not metadata.suspicion.rounds):
         return Committed(offset, metadata)
     told = metadata.suspicion
+    if metadata.clean:
+        # Not all that may have been running when an earlier one vanished has ended.
+        told = told._replace(doubt=True)
+        return Committed(offset, metadata, True, told, alone=told.rounds >= ALONE_FROM)  # noqa: FBT003 - a tuple's
     found = told.forgives() if ours or lives else told.rests()
     for at, _ in found.crashes:
         if at < offset or metadata.above.complete(at):
             found = found.without(at)
-    vanished = told.doubt or not ours
-    alone = told.doubt and (not ours or bool(found.crashes))
-    return Committed(offset, metadata, vanished, found._replace(doubt=vanished), alone)
+    vanished = told.rounds > 0 or not ours
+    rounds = told.rounds if ours or lives else min(told.rounds + 1, MOST_ROUNDS)
+    if vanished:
+        found = found._replace(doubt=True, rounds=max(1, rounds))
+    alone = bool(found.crashes) or found.rounds >= ALONE_FROM
+    return Committed(offset, metadata, vanished, found, alone)
 
 
 def pack(bounds: Sequence[int], room: int) -> tuple[str, int]:
@@ -241,7 +255,8 @@ def read(text: str | None, start: int) -> Metadata | None:
     except ValueError:
         return None
     names = [None if word == UNKNOWN else word for word in words[2:4]]
-    return Metadata(words[1] == CLEAN, names[0], names[1], epoch, above, suspicion)
+    clean = words[1].partition(":")[0] == CLEAN
+    return Metadata(clean, names[0], names[1], epoch, above, suspicion)
 
 
 def _text(steps: Sequence[int]) -> str:

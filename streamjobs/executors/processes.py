@@ -104,7 +104,7 @@ class ProcessExecutor:
         """Nothing is cleared: all that comes here is suspect."""
         return False
 
-    def doubt(self) -> None:
+    def doubt(self, times: int = 1) -> None:
         """Do nothing: all that comes here is suspect."""
 
     def stop(self) -> None:

@@ -49,8 +49,8 @@ class Executor(Protocol):
     def running(self) -> list[Record]:
         """Return what is being attempted, or is about to be."""
 
-    def doubt(self) -> None:
-        """Suspect what an owner that vanished may have been running."""
+    def doubt(self, times: int = 1) -> None:
+        """Suspect what an owner that vanished may have been running, or so many times as much."""
 
     def stop(self) -> None:
         """Run nothing more."""
@@ -90,7 +90,7 @@ class SplitExecutor:
         self._concurrency = concurrency
         self._apart = 0
         self.doubting = False
-        self._ran, self._seconds = 0, 0.0
+        self._ran, self._seconds, self._times = 0, 0.0, 1
 
     @property
     def lease(self) -> float:
@@ -101,15 +101,18 @@ class SplitExecutor:
     def lease(self, until: float) -> None:
         self._threads.lease = self._processes.lease = until
 
-    def doubt(self) -> None:
+    def doubt(self, times: int = 1) -> None:
         """Some shard was taken from an owner that vanished: what it may have run is suspect.
 
         Which jobs it ran is not known, only that they are among the first that it had in hand. So
         suspects run apart until as much of them has run as it can have begun since it committed
         last; the rest is cleared, but for jobs that were seen to end a process. What was not begun
         is given back, since it may have to be tried alone by now.
+
+        Args:
+            times: how many times as much, where that was done before and was not enough.
         """
-        self.doubting = True
+        self.doubting, self._times = True, times
         self._ran, self._seconds = self._processes.ran, self._processes.seconds
         self._processes.give_back()
 
@@ -144,7 +147,8 @@ class SplitExecutor:
 
     def _enough(self) -> bool:
         ran, seconds = self._processes.ran - self._ran, self._processes.seconds - self._seconds
-        return ran >= self._concurrency and seconds >= UNCOMMITTED * self._concurrency
+        enough = self._concurrency * self._times
+        return ran >= enough and seconds >= UNCOMMITTED * enough
 
     def wait(self, timeout: float, wanted: int = 1) -> None:
         """Return when ``wanted`` records can be collected, or earlier, or after ``timeout``."""

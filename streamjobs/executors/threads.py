@@ -127,7 +127,7 @@ class ThreadExecutor:
         """Nothing is suspected."""
         return False
 
-    def doubt(self) -> None:
+    def doubt(self, times: int = 1) -> None:
         """Do nothing: there is nowhere else to run a suspect."""
 
     def stop(self) -> None:

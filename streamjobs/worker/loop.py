@@ -239,7 +239,7 @@ class QueueLoop(threading.Thread):
         alone, known = self.engine.alone, not self._executor.doubting
         busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
         if busy or (alone.on and known):
-            self._executor.doubt()
+            self._executor.doubt(alone.growth)
         elif alone.doubts and known:
             self.engine.clear()
 

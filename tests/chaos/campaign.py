@@ -27,8 +27,9 @@ from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.kafka.progress import GroupProgress
 
 SESSION = 6.0
-# Seconds: for the final drain, and for the workers to stop after it.
-DRAIN, STOP = 60.0, 40.0
+# Seconds: for the final drain, and for the workers to stop after it. Each job that kills its worker
+# for the first time costs the drain a session.
+DRAIN, STOP = 180.0, 40.0
 # Every kind of fault once, then again in another order.
 DECK = (
     "kill", "kill", "halt", "short halt", "stop", "stop", "scale up", "scale down", "scale up",

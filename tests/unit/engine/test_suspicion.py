@@ -18,10 +18,19 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import ROOM, Above, Committed, Metadata, Note, conclude, pack, read
 from streamjobs.engine.records import Record, Run
 from streamjobs.engine.results import INTERRUPTED, RELEASED, Crashed, Result
-from streamjobs.engine.suspicion import MARKS, NO_SUSPICION, Suspicion, read_suspicion
+from streamjobs.engine.suspicion import (
+    ALONE_FROM,
+    MARKS,
+    MOST_ROUNDS,
+    NO_SUSPICION,
+    Suspicion,
+    read_suspicion,
+)
 from streamjobs.headers import Failure, Reason
 
-DOUBT = Suspicion(doubt=True)
+DOUBT = Suspicion(doubt=True, rounds=1)
+# What the last of two left that vanished.
+TWO = Suspicion(doubt=True, rounds=2)
 SEEN = Crashed(-9, Failure("Crashed", "was ended by SIGKILL", ""))
 MOST = (1 << 63) - 1
 
@@ -36,13 +45,21 @@ pairs = st.lists(
 class TestWords:
     @given(pairs, st.booleans())
     def test_what_is_written_is_read(self, crashes: list[tuple[int, int]], trying: bool) -> None:
-        suspicion = Suspicion(doubt=True, crashes=tuple(crashes), trying=trying)
+        suspicion = crashed(*crashes)._replace(trying=trying)
 
         assert read_suspicion(suspicion.word) == suspicion
 
+    @given(st.booleans(), st.integers(1, MOST_ROUNDS))
+    def test_so_is_how_many_owners_have_vanished(self, doubt: bool, rounds: int) -> None:
+        suspicion = Suspicion(doubt=doubt, rounds=rounds)
+
+        assert read_suspicion(suspicion.word) == suspicion
+        assert read_suspicion(suspicion.given_back) == Suspicion(rounds=rounds)
+
     def test_without_a_mark_it_is_one_word(self) -> None:
-        assert [NO_SUSPICION.word, DOUBT.word] == ["dirty", "doubt"]
-        assert [read_suspicion(word) for word in ("clean", "dirty", "doubt")] == [
+        assert [NO_SUSPICION.word, NO_SUSPICION.given_back] == ["dirty", "clean"]
+        assert [DOUBT.word, DOUBT._replace(doubt=False).word] == ["doubt:1", "dirty:1"]
+        assert [read_suspicion(word) for word in ("clean", "dirty", "doubt:1")] == [
             NO_SUSPICION,
             NO_SUSPICION,
             DOUBT,
@@ -51,7 +68,8 @@ class TestWords:
     @pytest.mark.parametrize(
         "word",
         [
-            "", "Dirty", "alone", "alone:", "alone:7", "alone:7:0", "alone:7:10", "alone:-7:1",
+            "", "Dirty", "doubt", "doubt:0", "dirty:10", "clean:",
+            "alone", "alone:", "alone:7", "alone:7:0", "alone:7:10", "alone:-7:1",
             "alone:7:1:", "alone:7:1:7:2", "alone:\u0667:1", f"alone:{MOST + 1}:1", "tried:7:1",
             "crashed" + ":1:1" * MARKS + ":2:1",
         ],
@@ -66,7 +84,7 @@ class TestWords:
         runs, upto = pack(bounds, ROOM)
         group = "a" * 249
         note = Note(MOST, runs, upto, whole=True, topic_id="t" * 22, epoch=2**31 - 1)
-        marked = note._replace(suspicion=Suspicion(doubt=True, crashes=crashes, trying=True))
+        marked = note._replace(suspicion=crashed(*crashes))
 
         text = marked.text(f"{group}.{'f' * 16}.{'f' * 8}", clean=False)
 
@@ -74,12 +92,12 @@ class TestWords:
         assert len(text) < 4_096
 
     def test_of_too_many_marks_those_with_the_fewest_crashes_go(self) -> None:
-        told = Suspicion(doubt=True, crashes=((1, 2), (2, 1), (3, 2), (4, 2)))
+        told = crashed((1, 2), (2, 1), (3, 2), (4, 2)).rests()
 
         assert told.tries(9).crashes == ((9, 1), (1, 2), (3, 2), (4, 2))
 
     def test_a_try_that_ended_nothing_is_taken_back(self) -> None:
-        told = Suspicion(doubt=True, crashes=((7, 1),))
+        told = crashed((7, 1)).rests()
 
         assert told.tries(7).forgives() == told
         assert DOUBT.tries(7).forgives() == DOUBT
@@ -96,29 +114,46 @@ class TestConcluding:
 
         assert (found.vanished, found.alone, found.suspicion) == (True, False, DOUBT)
 
-    def test_the_second_has_suspects_tried_alone(self) -> None:
-        found = conclude(5, stood(DOUBT))
+    def test_each_one_more_has_four_times_as_much_run_apart_and_the_third_alone(self) -> None:
+        growth, alone, found = [], [], conclude(5, stood(NO_SUSPICION))
+        for _ in range(4):
+            growth.append(found.suspicion.growth)
+            alone.append(found.alone)
+            # What was cleared meanwhile was not all that may have been running.
+            found = conclude(5, stood(found.suspicion._replace(doubt=False)))
 
-        assert (found.vanished, found.alone, found.suspicion) == (True, True, DOUBT)
+        assert growth == [1, 4, 1, 4]
+        assert alone == [False, False, True, True]
+        assert found.suspicion == Suspicion(doubt=True, rounds=5)
+
+    def test_who_gives_it_back_before_all_of_that_has_ended_tells_so(self) -> None:
+        note = Note(5, "-", 5, whole=True, topic_id=None, epoch=None, suspicion=DOUBT)
+
+        metadata = read(note.text("t", clean=True), 5)
+        found = conclude(5, metadata)
+
+        assert metadata is not None
+        assert metadata.clean
+        assert (found.vanished, found.alone, found.suspicion) == (True, False, DOUBT)
 
     def test_one_that_vanishes_while_it_tries_a_job_counts(self) -> None:
-        found = conclude(5, stood(Suspicion(doubt=True, crashes=((7, 2),), trying=True)))
+        found = conclude(5, stood(crashed((7, 2))))
 
         assert found.alone
-        assert found.suspicion == Suspicion(doubt=True, crashes=((7, 2),))
+        assert found.suspicion == crashed((7, 2)).rests()._replace(rounds=ALONE_FROM + 1)
 
     def test_whoever_vanishes_before_it_tries_it_does_not_count_once_more(self) -> None:
-        told = Suspicion(doubt=True, crashes=((7, 2),))
+        told = crashed((7, 2)).rests()
 
-        assert conclude(5, stood(told)).suspicion == told
+        assert conclude(5, stood(told)).suspicion.crashes == told.crashes
 
     @pytest.mark.parametrize("who", ["ours", "lives"])
     def test_who_lost_the_partition_and_lives_was_not_ended_by_it(self, who: str) -> None:
-        tried = Suspicion(doubt=True, crashes=((7, 2), (9, 1)), trying=True)
+        told = crashed((7, 2), (9, 1))
 
-        found = conclude(5, stood(tried), **{who: True})
+        found = conclude(5, stood(told), **{who: True})
 
-        assert found.suspicion == Suspicion(doubt=True, crashes=((7, 1), (9, 1)))
+        assert found.suspicion == crashed((7, 1), (9, 1)).rests()
 
     def test_our_own_partition_is_no_less_suspect_than_before(self) -> None:
         assert conclude(5, stood(DOUBT), ours=True) == Committed(
@@ -127,15 +162,16 @@ class TestConcluding:
         assert conclude(5, stood(NO_SUSPICION), ours=True) == Committed(5, stood(NO_SUSPICION))
 
     def test_given_back_in_order_nothing_counts(self) -> None:
-        marked = Suspicion(doubt=True, crashes=((7, 2),), trying=True)
+        marked = crashed((7, 2))
         note = Note(5, "-", 5, whole=True, topic_id=None, epoch=None, suspicion=marked)
 
-        metadata = read(note.text("t", clean=True), 5)
+        found = conclude(5, read(note.text("t", clean=True), 5))
 
-        assert conclude(5, metadata) == Committed(5, metadata)
+        assert (found.suspicion.crashes, found.alone) == ((), True)
+        assert conclude(5, stood(NO_SUSPICION, clean=True)).suspicion == NO_SUSPICION
 
     def test_a_mark_on_a_record_that_is_complete_is_void(self) -> None:
-        marked = Suspicion(doubt=True, crashes=((3, 2), (6, 2), (7, 2)), trying=True)
+        marked = crashed((3, 2), (6, 2), (7, 2))
 
         found = conclude(5, stood(marked, above=Above((5, 6, 7))))
 
@@ -218,10 +254,10 @@ class TestTryingAlone:
 
         assert offsets(runs) == [[0], [1]]
         assert all(run[0].suspect for run in runs)
-        assert owner.told() == "doubt"
+        assert owner.told() == "doubt:1"
 
     def test_after_two_each_waits_until_its_mark_is_committed_and_the_last_has_ended(self) -> None:
-        owner = Owner(DOUBT)
+        owner = Owner(TWO)
         owner.receive(0, 1)
 
         assert owner.turn(commit=False) == []
@@ -237,7 +273,7 @@ class TestTryingAlone:
         assert owner.told() == "alone:1:1"
 
     def test_what_is_no_suspect_runs_on(self) -> None:
-        owner = Owner(DOUBT, Suspicion())
+        owner = Owner(TWO, Suspicion())
         owner.engine.ended(MAIN, 1, 0, 0.0)
         owner.receive(0, 1)
         owner.receive(0, 1, shard=1)
@@ -248,13 +284,13 @@ class TestTryingAlone:
         assert [run[0].log.partition for run in runs] == [1, 1, 0]
 
     def test_suspects_of_two_shards_are_not_tried_at_a_time(self) -> None:
-        owner = Owner(DOUBT, DOUBT)
+        owner = Owner(TWO, DOUBT)
         owner.receive(0)
         owner.receive(0, shard=1)
 
         first = owner.turn()
         assert offsets(first) == [[0]]
-        assert (owner.told(0), owner.told(1)) == ("alone:0:1", "doubt")
+        assert (owner.told(0), owner.told(1)) == ("alone:0:1", "doubt:2")
         assert owner.turn() == []
         owner.end(first)
         assert owner.turn(commit=False) == []
@@ -263,7 +299,7 @@ class TestTryingAlone:
 
     def test_nor_those_of_two_queues_of_one_process(self) -> None:
         permit = Permit()
-        one, other = Owner(DOUBT, permit=permit), Owner(DOUBT, permit=permit)
+        one, other = Owner(TWO, permit=permit), Owner(TWO, permit=permit)
         one.receive(0)
         other.receive(0)
 
@@ -274,7 +310,7 @@ class TestTryingAlone:
         assert len(other.turn()) == 1
 
     def test_the_followers_of_one_that_is_tried_come_after_it_in_order(self) -> None:
-        owner = Owner(DOUBT)
+        owner = Owner(TWO)
         owner.receive(0, 1, 2, key=b"k")
 
         order = []
@@ -289,30 +325,30 @@ class TestTryingAlone:
 
     @pytest.mark.parametrize("result", [RELEASED, INTERRUPTED])
     def test_one_that_was_not_run_to_its_end_is_not_counted(self, result: Result) -> None:
-        owner = Owner(DOUBT)
+        owner = Owner(TWO)
         owner.receive(0)
         record = tried(owner)
 
         owner.end([[record]], result)
         owner.commit()
 
-        assert owner.told() == "doubt"
+        assert owner.told() == "doubt:3"
         assert tried(owner) is record
         assert owner.told() == "alone:0:1"
 
     def test_what_is_given_back_before_it_begins_is_not_counted(self) -> None:
-        owner = Owner(DOUBT)
+        owner = Owner(TWO)
         owner.receive(0)
         owner.turn(commit=False)
 
         owner.engine.withhold([0])
         owner.commit()
 
-        assert owner.told() == "doubt"
+        assert owner.told() == "doubt:3"
         assert owner.turn() == []
 
     def test_when_its_shard_is_taken_away_another_ones_turn_comes(self) -> None:
-        owner = Owner(DOUBT, DOUBT, permit=Permit())
+        owner = Owner(TWO, DOUBT, permit=Permit())
         owner.receive(0)
         owner.receive(0, shard=1)
         owner.turn()
@@ -326,21 +362,21 @@ class TestTryingAlone:
     ) -> None:
         monkeypatch.setattr(alone, "TRIED", 2)
         monkeypatch.setattr(alone, "TRIED_FOR", 0.0)
-        owner = Owner(DOUBT)
+        owner = Owner(TWO)
         owner.receive(0, 1, 2, 3)
         for _ in range(2):
             owner.end([[tried(owner)]])
 
         assert offsets(owner.turn()) == [[2], [3]]
         owner.commit()
-        assert owner.told() == "dirty"
+        assert owner.told() == "dirty:3"
 
     def test_when_all_that_was_there_has_ended_nothing_is_in_doubt(self) -> None:
         owner = Owner(NO_SUSPICION)
         owner.receive(0)
         owner.engine.ended(MAIN, 0, 1, 0.0)
         runs = owner.turn()
-        assert owner.told() == "doubt"
+        assert owner.told() == "doubt:1"
 
         owner.end(runs)
         owner.commit()
@@ -351,7 +387,7 @@ class TestTryingAlone:
 
 
 def crashed(*pairs: tuple[int, int]) -> Suspicion:
-    return Suspicion(doubt=True, crashes=pairs, trying=True)
+    return Suspicion(doubt=True, crashes=pairs, trying=True, rounds=ALONE_FROM)
 
 
 class TestInferring:
@@ -391,7 +427,7 @@ class TestInferring:
         assert cycle is not None
         (move,) = cycle.moves
         assert (move.reason, move.delivery.attempts, move.delivery.crashes) == ("failed", 3, 2)
-        assert owner.told() == "doubt"
+        assert owner.told() == "doubt:4"
 
     def test_a_crash_that_is_seen_is_added(self) -> None:
         owner = Owner(crashed((0, 2)))

@@ -49,7 +49,7 @@ class Stub:
         self.asked.append("running")
         return [record for _, runs in self.given for run in runs for record in run]
 
-    def doubt(self) -> None:
+    def doubt(self, times: int = 1) -> None:
         self.asked.append("doubt")
 
     def stop(self) -> None:
@@ -145,10 +145,17 @@ def test_once_enough_of_the_suspects_has_run_the_rest_is_cleared(
     assert not later[0].suspect
     assert processes.given[-1] == (0, [crashed])
 
-    # another owner vanishes: its jobs are suspect anew
-    split.doubt()
+    # another owner vanishes: its jobs are suspect anew, and more of them, for it is the second
+    split.doubt(4)
     split.submit([another := a_run("suspect")])
     assert processes.given[-1] == (0, [another])
+    processes.ran, processes.seconds = 4 + 15, 5 * 4 * UNCOMMITTED
+    split.collect()
+    assert split.doubting
+    processes.ran += 1
+    split.submit([a_run("suspect")])
+    split.collect()
+    assert not split.doubting
 
 
 def test_both_halt_and_stop(stubs: tuple[Stub, Stub]) -> None:

@@ -13,7 +13,7 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import ROOM, Note, pack, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Run
-from streamjobs.engine.suspicion import NO_SUSPICION, Suspicion
+from streamjobs.engine.suspicion import ALONE_FROM, NO_SUSPICION, Suspicion
 from streamjobs.engine.taking import SUSPECTS
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused
@@ -253,7 +253,7 @@ def test_an_offset_beyond_the_end_says_nothing_where_it_may_begin_anew(
 
 
 FORMER, OURS = "0123456789abcdef", "fedcba9876543210"
-TRIED = Suspicion(doubt=True, crashes=((4, 2),), trying=True)
+TRIED = Suspicion(doubt=True, crashes=((4, 2),), trying=True, rounds=ALONE_FROM)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_which_process_tried_a_job_stands_in_its_text() -> None:
 
     texts = [
         left(4, [], name=name, suspicion=suspicion).text
-        for suspicion in (TRIED, TRIED.rests(), Suspicion(doubt=True))
+        for suspicion in (TRIED, TRIED.rests(), Suspicion(doubt=True, rounds=2))
     ]
 
     assert [read_tried(text or "") for text in texts] == [FORMER, None, None]
