@@ -67,7 +67,9 @@ class Suspicion(NamedTuple):
     @property
     def growth(self) -> int:
         """How many times as much as may have been running is run apart, or tried alone."""
-        return 4 ** max(0, (self.rounds if self.rounds < ALONE_FROM else self.rounds - 2) - 1)
+        beside = self.rounds < ALONE_FROM
+        more: int = 4 ** max(0, self.rounds - (1 if beside else ALONE_FROM))
+        return more
 
     def of(self, offset: int) -> int:
         """How often the record at ``offset`` is told to have ended its worker."""

@@ -295,7 +295,7 @@ class TestTryingAlone:
         owner.end(first)
         assert owner.turn(commit=False) == []
         assert offsets(owner.turn()) == [[0]]
-        assert (owner.told(0), owner.told(1)) == ("doubt", "alone:0:1")
+        assert (owner.told(0), owner.told(1)) == ("doubt:3", "alone:0:1")
 
     def test_nor_those_of_two_queues_of_one_process(self) -> None:
         permit = Permit()

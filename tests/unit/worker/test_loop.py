@@ -710,8 +710,8 @@ class Doubting(ThreadExecutor):
     def doubting(self) -> bool:
         return self.told > 0 and not self.cleared
 
-    def doubt(self) -> None:
-        self.told, self.cleared = self.told + 1, False
+    def doubt(self, times: int = 1) -> None:
+        self.told, self.cleared, self.times = self.told + 1, False, times
 
 
 def vanished(suspicion: Suspicion) -> Stand:
@@ -730,7 +730,7 @@ def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 60.0)
-    script = make(stands={MAIN: vanished(Suspicion(doubt=True))})
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=2))})
     doubting(script)
     script.steps = [assigned, script.brings(0, 1), script.until(lambda: len(script.ran) == 2)]
     began = monotonic()
@@ -742,7 +742,7 @@ def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
 
 
 def test_while_suspects_are_tried_alone_none_is_cleared(make: Callable[..., Script]) -> None:
-    script = make(stands={MAIN: vanished(Suspicion(doubt=True))})
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=2))})
     executor = doubting(script)
 
     def clear(_: QueueLoop) -> None:
