@@ -17,9 +17,9 @@ from streamjobs.engine.results import RELEASED, Condemned
 from streamjobs.engine.suspicion import NO_SUSPICION, Suspicion
 from streamjobs.headers import Failure
 
-# Jobs of a partition that are tried alone, and seconds that it takes, before the rest is cleared:
-# more than its last owner, who ran them in a few child processes, can have begun since its last
-# commit, even where a mark takes far longer than its usual millisecond.
+# Jobs that are tried alone, and seconds that it takes, before the rest of the suspects runs beside
+# each other. Of one process, not of each partition: where owners come and go for other reasons, all
+# would stand still. Where it was too few the next owner tries four times as long.
 TRIED, TRIED_FOR = 4, 2.0
 # Jobs of a partition that have run before its next owner is told of no doubt: more than a worker
 # has threads, so that what ended the last one is among them.
@@ -58,6 +58,7 @@ class Alone:
         self._untold: dict[Log, None] = {}
         self.on = self.any = self.doubts = False
         self.growth = 1
+        self._tried, self._tried_for = 0, 0.0
 
     def look(self, logs: Iterable[Log]) -> None:
         """See after a change of what is owned, or suspected, whether there is anything to do."""
@@ -65,10 +66,11 @@ class Alone:
         for log in logs:
             if not log.suspicion.doubt:
                 continue
-            growth = log.suspicion.growth
-            tried = log.alone and log.tried >= TRIED and log.tried_for >= TRIED_FOR * growth
-            if tried or (not log.alone and self._cleared and log.ran >= RAN):
-                log.alone, log.suspicion = False, log.suspicion._replace(doubt=False)
+            patience = TRIED_FOR * log.suspicion.growth
+            if log.alone and self._tried >= TRIED and self._tried_for >= patience:
+                log.alone = False
+            elif not log.alone and self._cleared and log.ran >= RAN:
+                log.suspicion = log.suspicion._replace(doubt=False)
         doubted = [log for log in logs if log.suspicion != NO_SUSPICION]
         self.doubts = any(log.suspicion.doubt for log in doubted)
         self.growth = max((log.suspicion.growth for log in doubted), default=1)
@@ -83,6 +85,8 @@ class Alone:
     def taken(self, logs: Iterable[Log]) -> None:
         """A shard was taken: what was cleared is not what came with it."""
         self._cleared = False
+        if not self.on:
+            self._tried, self._tried_for = 0, 0.0
         self.look(logs)
 
     def go_on(self, logs: Iterable[Log]) -> list[Record]:
@@ -180,8 +184,8 @@ class Alone:
             log = record.log
             log.ran += record.result is not RELEASED
             if record is self._trial:
-                log.tried += 1
-                log.tried_for += max(0.0, now - self._since)
+                self._tried += 1
+                self._tried_for += max(0.0, now - self._since)
                 self._over()
             if log.suspicion.of(record.offset) and log.watermark.has_completed(record.offset):
                 self._suspect(log, log.suspicion.without(record.offset))

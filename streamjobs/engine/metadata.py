@@ -183,8 +183,7 @@ def conclude(
     told = metadata.suspicion
     if metadata.clean:
         # Not all that may have been running when an earlier one vanished has ended.
-        told = told._replace(doubt=True)
-        return Committed(offset, metadata, True, told, alone=told.rounds >= ALONE_FROM)  # noqa: FBT003 - a tuple's
+        return Committed(offset, metadata, vanished=True, suspicion=told._replace(doubt=True))
     found = told.forgives() if ours or lives else told.rests()
     for at, _ in found.crashes:
         if at < offset or metadata.above.complete(at):
@@ -193,7 +192,7 @@ def conclude(
     rounds = told.rounds if ours or lives else min(told.rounds + 1, MOST_ROUNDS)
     if vanished:
         found = found._replace(doubt=True, rounds=max(1, rounds))
-    alone = bool(found.crashes) or found.rounds >= ALONE_FROM
+    alone = bool(found.crashes) or (found.rounds >= ALONE_FROM and not (ours or lives))
     return Committed(offset, metadata, vanished, found, alone)
 
 

@@ -44,8 +44,7 @@ class Log:
         suspect_upto: below it records may have been running when their last owner vanished.
         suspicion: what is told of that beside a commit.
         alone: whether its suspects are tried one at a time.
-        tried, tried_for: how many were, and how many seconds that took; ``ran``: how many have run
-            while there were suspects.
+        ran: how many have run while there were suspects.
         last_epoch: the leader epoch of the last record that the last owner received.
         told: up to where complete offsets were told beside a commit.
         mute: whether no more can be told until what was told can be told again.
@@ -87,8 +86,6 @@ class Log:
         "target",
         "told",
         "topic",
-        "tried",
-        "tried_for",
         "watermark",
     )  # fmt: skip
 
@@ -104,7 +101,7 @@ class Log:
         self.epoch: int | None = None
         self.told = self.suspect_upto = 0
         self.suspicion, self.alone = Suspicion(), False
-        self.tried, self.tried_for, self.ran = 0, 0.0, 0
+        self.ran = 0
         self.last_epoch: int | None = None
         self.crowded = self.mute = False
         self.held: deque[tuple[float, Record]] = deque()

@@ -4,9 +4,10 @@ A worker that vanishes leaves suspects: jobs that it may have been running. Whic
 had in hand they are is not known, so its successor runs some of them in child processes: as much as
 may have been running, if they run in the same order. Should it vanish too before all that was in
 hand has ended, the one after it runs four times as much of it so, and so on: a job that ends
-workers is among them soon, and a few deaths from another cause cost little. From the third on they
-are tried one at a time, each under a mark that is committed before it begins. So whoever finds the
-mark knows which job was running alone when a worker vanished, and how often that has happened.
+workers is among them soon, and a few deaths from another cause cost little. From the fourth on some
+are tried one at a time first, each under a mark that is committed before it begins. So whoever
+finds the mark knows which job was running alone when a worker vanished, and how often that has
+happened.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ MARKS = 4
 _MARKS = re.compile(rf"(alone|crashed)((?::\d{{1,19}}:[1-9]){{1,{MARKS}}})", re.ASCII)
 # Behind the states without marks: how many owners have vanished in a row.
 _ROUNDS = re.compile(rf"({CLEAN}|{DIRTY}|{DOUBT}):([1-9])", re.ASCII)
-# Owners in a row that have vanished before suspects are tried one at a time: two may be bad luck.
-ALONE_FROM = 3
+# Owners in a row that have vanished before suspects are tried one at a time, which is slow: brokers
+# and machines take down two or three in a row as well.
+ALONE_FROM = 4
 MOST_ROUNDS = 9
 _OFFSET_MAX = (1 << 63) - 1
 

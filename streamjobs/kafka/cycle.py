@@ -117,7 +117,8 @@ class _Producing:
             # (confluent-kafka 2.16, error_cb): the interpreter notices it behind one of those.
             if isinstance(error.__cause__, KafkaException):
                 raise error.__cause__ from error
-            raise
+            # Or nothing is set at all, and the call has failed all the same.
+            raise CycleFailed(f"the client has failed: {error}", fatal=True) from error
         if self._failures:
             raise self._failed()
 

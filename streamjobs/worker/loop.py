@@ -121,6 +121,11 @@ class QueueLoop(threading.Thread):
                 self.state = State.DRAINING
                 self._executor.halt()
                 self._give_back("stopping", self.engine.owned)
+            except BaseException:
+                # A cycle may be half made: nothing more is committed, whoever comes next does it
+                # again. Leaving the group takes partitions back, which would commit.
+                self.state = State.STOPPED
+                raise
             finally:
                 self._leave()
         except BaseException as error:  # noqa: BLE001 - told by the runner, which then ends

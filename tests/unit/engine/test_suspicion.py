@@ -29,8 +29,8 @@ from streamjobs.engine.suspicion import (
 from streamjobs.headers import Failure, Reason
 
 DOUBT = Suspicion(doubt=True, rounds=1)
-# What the last of two left that vanished.
-TWO = Suspicion(doubt=True, rounds=2)
+# What the last of three left that vanished.
+THREE = Suspicion(doubt=True, rounds=3)
 SEEN = Crashed(-9, Failure("Crashed", "was ended by SIGKILL", ""))
 MOST = (1 << 63) - 1
 
@@ -114,7 +114,7 @@ class TestConcluding:
 
         assert (found.vanished, found.alone, found.suspicion) == (True, False, DOUBT)
 
-    def test_each_one_more_has_four_times_as_much_run_apart_and_the_third_alone(self) -> None:
+    def test_each_one_more_has_four_times_as_much_run_apart_and_the_fourth_alone(self) -> None:
         growth, alone, found = [], [], conclude(5, stood(NO_SUSPICION))
         for _ in range(4):
             growth.append(found.suspicion.growth)
@@ -122,8 +122,8 @@ class TestConcluding:
             # What was cleared meanwhile was not all that may have been running.
             found = conclude(5, stood(found.suspicion._replace(doubt=False)))
 
-        assert growth == [1, 4, 1, 4]
-        assert alone == [False, False, True, True]
+        assert growth == [1, 4, 16, 1]
+        assert alone == [False, False, False, True]
         assert found.suspicion == Suspicion(doubt=True, rounds=5)
 
     def test_who_gives_it_back_before_all_of_that_has_ended_tells_so(self) -> None:
@@ -167,7 +167,7 @@ class TestConcluding:
 
         found = conclude(5, read(note.text("t", clean=True), 5))
 
-        assert (found.suspicion.crashes, found.alone) == ((), True)
+        assert (found.suspicion.crashes, found.alone) == ((), False)
         assert conclude(5, stood(NO_SUSPICION, clean=True)).suspicion == NO_SUSPICION
 
     def test_a_mark_on_a_record_that_is_complete_is_void(self) -> None:
@@ -257,7 +257,7 @@ class TestTryingAlone:
         assert owner.told() == "doubt:1"
 
     def test_after_two_each_waits_until_its_mark_is_committed_and_the_last_has_ended(self) -> None:
-        owner = Owner(TWO)
+        owner = Owner(THREE)
         owner.receive(0, 1)
 
         assert owner.turn(commit=False) == []
@@ -273,7 +273,7 @@ class TestTryingAlone:
         assert owner.told() == "alone:1:1"
 
     def test_what_is_no_suspect_runs_on(self) -> None:
-        owner = Owner(TWO, Suspicion())
+        owner = Owner(THREE, Suspicion())
         owner.engine.ended(MAIN, 1, 0, 0.0)
         owner.receive(0, 1)
         owner.receive(0, 1, shard=1)
@@ -284,7 +284,7 @@ class TestTryingAlone:
         assert [run[0].log.partition for run in runs] == [1, 1, 0]
 
     def test_suspects_of_two_shards_are_not_tried_at_a_time(self) -> None:
-        owner = Owner(TWO, DOUBT)
+        owner = Owner(THREE, DOUBT)
         owner.receive(0)
         owner.receive(0, shard=1)
 
@@ -295,11 +295,11 @@ class TestTryingAlone:
         owner.end(first)
         assert owner.turn(commit=False) == []
         assert offsets(owner.turn()) == [[0]]
-        assert (owner.told(0), owner.told(1)) == ("doubt:3", "alone:0:1")
+        assert (owner.told(0), owner.told(1)) == ("doubt:4", "alone:0:1")
 
     def test_nor_those_of_two_queues_of_one_process(self) -> None:
         permit = Permit()
-        one, other = Owner(TWO, permit=permit), Owner(TWO, permit=permit)
+        one, other = Owner(THREE, permit=permit), Owner(THREE, permit=permit)
         one.receive(0)
         other.receive(0)
 
@@ -310,7 +310,7 @@ class TestTryingAlone:
         assert len(other.turn()) == 1
 
     def test_the_followers_of_one_that_is_tried_come_after_it_in_order(self) -> None:
-        owner = Owner(TWO)
+        owner = Owner(THREE)
         owner.receive(0, 1, 2, key=b"k")
 
         order = []
@@ -325,30 +325,30 @@ class TestTryingAlone:
 
     @pytest.mark.parametrize("result", [RELEASED, INTERRUPTED])
     def test_one_that_was_not_run_to_its_end_is_not_counted(self, result: Result) -> None:
-        owner = Owner(TWO)
+        owner = Owner(THREE)
         owner.receive(0)
         record = tried(owner)
 
         owner.end([[record]], result)
         owner.commit()
 
-        assert owner.told() == "doubt:3"
+        assert owner.told() == "doubt:4"
         assert tried(owner) is record
         assert owner.told() == "alone:0:1"
 
     def test_what_is_given_back_before_it_begins_is_not_counted(self) -> None:
-        owner = Owner(TWO)
+        owner = Owner(THREE)
         owner.receive(0)
         owner.turn(commit=False)
 
         owner.engine.withhold([0])
         owner.commit()
 
-        assert owner.told() == "doubt:3"
+        assert owner.told() == "doubt:4"
         assert owner.turn() == []
 
     def test_when_its_shard_is_taken_away_another_ones_turn_comes(self) -> None:
-        owner = Owner(TWO, DOUBT, permit=Permit())
+        owner = Owner(THREE, DOUBT, permit=Permit())
         owner.receive(0)
         owner.receive(0, shard=1)
         owner.turn()
@@ -357,19 +357,25 @@ class TestTryingAlone:
 
         assert [run[0].log.partition for run in owner.turn()] == [1]
 
-    def test_once_enough_was_tried_the_rest_runs_at_once(
+    def test_once_enough_was_tried_the_rest_runs_beside_each_other(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(alone, "TRIED", 2)
         monkeypatch.setattr(alone, "TRIED_FOR", 0.0)
-        owner = Owner(TWO)
+        owner = Owner(THREE)
         owner.receive(0, 1, 2, 3)
         for _ in range(2):
             owner.end([[tried(owner)]])
 
-        assert offsets(owner.turn()) == [[2], [3]]
+        runs = owner.turn()
+        assert offsets(runs) == [[2], [3]]
+        assert all(run[0].suspect for run in runs)
         owner.commit()
-        assert owner.told() == "dirty:3"
+        assert owner.told() == "doubt:4"
+        monkeypatch.setattr(alone, "RAN", 2)
+        owner.engine.clear()
+        owner.commit()
+        assert owner.told() == "dirty:4"
 
     def test_when_all_that_was_there_has_ended_nothing_is_in_doubt(self) -> None:
         owner = Owner(NO_SUSPICION)
@@ -427,7 +433,7 @@ class TestInferring:
         assert cycle is not None
         (move,) = cycle.moves
         assert (move.reason, move.delivery.attempts, move.delivery.crashes) == ("failed", 3, 2)
-        assert owner.told() == "doubt:4"
+        assert owner.told() == "doubt:5"
 
     def test_a_crash_that_is_seen_is_added(self) -> None:
         owner = Owner(crashed((0, 2)))

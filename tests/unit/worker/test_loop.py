@@ -689,6 +689,36 @@ def test_an_error_ends_the_loop_is_kept_and_leaves_the_group(make: Callable[...,
     assert script.diary[-2:] == ["closed", "ended"]
 
 
+def test_after_an_error_nothing_more_is_committed(make: Callable[..., Script]) -> None:
+    # Given a cycle that ends in an error, with what it has taken
+    script = make()
+    error = RuntimeError("a defect")
+
+    def fails(**_: Any) -> bool:
+        script.diary.append(("taken", script.engine.cycle()))
+        raise error
+
+    def breaks(_: QueueLoop) -> None:
+        script.run = fails  # type: ignore[method-assign]
+
+    script.steps = [assigned, script.brings(0, key=b"bad"), breaks, script.until(lambda: False)]
+
+    # When the loop leaves its group for that, and its partitions are taken back
+    closed = script.close
+
+    def close() -> None:
+        script.run = Script.run.__get__(script)  # type: ignore[method-assign]
+        revoked(script.loop)
+        closed()
+
+    script.close = close  # type: ignore[method-assign]
+    script.loop.run()
+
+    # Then what was taken and not written is not committed as if it had been
+    assert script.loop.error is error
+    assert [entry[0] for entry in script.diary if entry[0] in {"taken", "cycle"}][-1] == "taken"
+
+
 def test_stopped_before_it_began_it_joins_and_leaves(make: Callable[..., Script]) -> None:
     script = make()
     script.loop.stop()
@@ -730,7 +760,7 @@ def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 60.0)
-    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=2))})
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=3))})
     doubting(script)
     script.steps = [assigned, script.brings(0, 1), script.until(lambda: len(script.ran) == 2)]
     began = monotonic()
@@ -742,7 +772,7 @@ def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
 
 
 def test_while_suspects_are_tried_alone_none_is_cleared(make: Callable[..., Script]) -> None:
-    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=2))})
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=3))})
     executor = doubting(script)
 
     def clear(_: QueueLoop) -> None:
