@@ -212,12 +212,11 @@ class Admin:
         """Return how many bytes brokers keep beside an offset, the least of all; None: not told."""
         brokers = self._metadata("asking for brokers").brokers
         asked = [ConfigResource(ResourceType.BROKER, str(number)) for number in brokers]
+        futures: dict[Any, Any] = {}
         try:
-            answer = gather(
-                self._client.describe_configs(asked, request_timeout=REQUEST_TIMEOUT),
-                "reading the settings of brokers",
-                self._settings,
-            )
+            for broker in asked:  # the client takes one of them in a call (librdkafka 2.16)
+                futures |= self._client.describe_configs([broker], request_timeout=REQUEST_TIMEOUT)
+            answer = gather(futures, "reading the settings of brokers", self._settings)
         except StreamjobsError as error:
             logger.info("brokers do not tell what they keep beside an offset: %s", error)
             return None

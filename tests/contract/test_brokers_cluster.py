@@ -6,7 +6,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streamjobs.errors import BrokerSetupError
+from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
+from streamjobs.settings import load_settings
 from streamjobs.topics import TopicSpec
 
 
@@ -64,3 +66,10 @@ def test_a_node_that_ends_by_itself_is_noticed(kafka_cluster: Broker) -> None:
 
     guard.stdin.close()
     node.start()
+
+
+def test_every_node_is_asked_how_much_it_keeps_beside_an_offset(kafka_cluster: Broker) -> None:
+    settings = load_settings({}, bootstrap_servers=kafka_cluster.bootstrap)
+
+    with Admin(settings) as admin:
+        assert admin.offset_texts() == 4_096
