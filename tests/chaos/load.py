@@ -13,11 +13,11 @@ from history.events import Journal
 from streamjobs.errors import StreamjobsError
 
 # Jobs per second and thread, and how many threads.
-RATE, THREADS = 35.0, 3
+RATE, THREADS = 20.0, 3
 HOT, COLD = ("hot-0", "hot-1"), [f"cold-{n}" for n in range(400)]
 POISON = (b"", b"\x00", b"{}", b"\xc3\x01" + bytes(8), b"\xc3\x01" + bytes(60), None)
-# One job in so many kills its process: once in ten seconds of three threads.
-KILLER = 1_000
+# One job in so many kills its process: a few in a campaign of a minute.
+KILLER = 700
 # Seconds between poisonous records.
 POISON_INTERVAL = 0.7
 
