@@ -105,8 +105,6 @@ class Decider:
         """
         before = shard.delivery(record)
         if isinstance(crashed, Condemned):
-            # The attempts that ended its workers were counted when it was received.
-            before = replace(before, attempts=before.attempts - 1)
             return self._bury(record, before, crashed.failure, Reason.CRASHED)
         before = replace(before, crashes=min(before.crashes + 1, MAX_COUNT))
         record.suspect = True

@@ -249,7 +249,6 @@ def _suspect(shard: Shard, record: Record) -> None:
         before = shard.delivery(record)
         record.delivery = replace(
             before,
-            attempts=min(before.attempts + count, MAX_COUNT),
             crashes=min(before.crashes + count, MAX_COUNT),
             waiting=False,
         )

@@ -161,31 +161,14 @@ def _may_overlap(history: History, first: Attempt, second: Attempt) -> bool:
 
 
 def attempts(history: History) -> Iterator[Violation]:
-    """An attempt begins after the one before it has failed, or was cut short with its worker.
-
-    A worker that ends while it tries a job alone counts as that attempt's end.
-    """
+    """An attempt begins after the one before it has failed."""
     for job, all_of_it in history.attempts_of.items():
         failed = {a.number: a.ended for a in reversed(all_of_it) if a.outcome is Outcome.FAILED}
         for a in all_of_it:
             before = failed.get(a.number - 1)
             if a.number > 1 and (before is None or before > a.started):
-                if _went_with_its_worker(history, all_of_it, a):
-                    continue
                 text = f"attempt {a.number} of job {job} began before attempt {a.number - 1} failed"
                 yield Violation("attempts", text, job)
-
-
-def _went_with_its_worker(history: History, all_of_it: list[Attempt], after: Attempt) -> bool:
-    """Whether the attempt before ended with its worker, killed before its outcome was durable."""
-    return any(
-        span.why == "killed"
-        and span.begin <= after.started
-        and not history.surely_committed(first, span.begin)
-        for first in all_of_it
-        if first.number == after.number - 1
-        for span in history.cut_offs.get(first.worker, ())
-    )
 
 
 def duplicates(history: History) -> Iterator[Violation]:

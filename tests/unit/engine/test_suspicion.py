@@ -406,7 +406,7 @@ class TestInferring:
         assert record.offset == 1
         assert owner.told() == "alone:1:2"
         assert record.delivery is not None
-        assert (record.delivery.attempts, record.delivery.crashes) == (1, 1)
+        assert (record.delivery.attempts, record.delivery.crashes) == (0, 1)
 
     def test_at_the_third_it_is_dead_and_not_run_and_its_key_goes_on(self) -> None:
         owner = Owner(crashed((0, 3)))
@@ -418,7 +418,7 @@ class TestInferring:
         assert cycle is not None
         (move,) = cycle.moves
         assert (move.topic, move.reason, move.record.offset) == (DLQ, Reason.CRASHED, 0)
-        assert (move.delivery.attempts, move.delivery.crashes) == (3, 3)
+        assert (move.delivery.attempts, move.delivery.crashes) == (1, 3)
         assert move.failure is not None
         assert "the whole worker ended 3 times while it ran this job alone" in move.failure.message
         assert tried(owner).offset == 1
@@ -432,7 +432,7 @@ class TestInferring:
 
         assert cycle is not None
         (move,) = cycle.moves
-        assert (move.reason, move.delivery.attempts, move.delivery.crashes) == ("failed", 3, 2)
+        assert (move.reason, move.delivery.attempts, move.delivery.crashes) == ("failed", 1, 2)
         assert owner.told() == "doubt:5"
 
     def test_a_crash_that_is_seen_is_added(self) -> None:

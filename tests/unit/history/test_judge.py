@@ -388,24 +388,6 @@ def test_an_attempt_in_a_child_of_its_worker_has_its_own_end() -> None:
     assert scene.history.attempts_of[A][0].outcome is Outcome.FAILED
 
 
-@pytest.mark.parametrize(("committed", "broken"), [(False, set()), (True, {"attempts"})])
-def test_an_attempt_that_went_with_its_worker_may_count_if_nothing_of_it_was_durable(
-    committed: bool, broken: set[str]
-) -> None:
-    scene = sound()
-    job = scene.job(STRANGER, 4, 1, key=None)
-    scene.attempt(STRANGER, 5, 5.1 if committed else None, key="")
-    if committed:
-        scene.cycle(5.2)
-        scene.cycle(5.3)
-    scene.kill(5.4)
-    scene.attempt(STRANGER, 12, 12.1, number=2, worker=2, key="")
-    scene.history.samples[-1].offsets[MAIN, job.partition] = 5  # type: ignore[index]
-    scene.history.ends[MAIN, 0] = 5
-
-    assert rules(_fresh(scene.history)) == broken
-
-
 def test_totals_count_what_happened() -> None:
     scene = run_again(5.1, 12)
     scene.kill(5.2)

@@ -345,7 +345,7 @@ class Judge:
             return
         if source.take != take or source.again or source.result not in ("F", "A", "R"):
             raise Violation(f"{source} is carried on as {copy.reason}, and no attempt failed")
-        if copy.attempts != source.attempts + source.tries + inferred:
+        if copy.attempts != source.attempts + source.tries:
             raise Violation(
                 f"{source}, attempt {source.attempts} + {source.tries}, becomes {copy.attempts}"
             )
@@ -370,8 +370,7 @@ class Judge:
     def _waits(self, source: Msg, copy: Msg) -> None:
         """What is moved to wait for its turn stays as it is."""
         # Tries made at once, in its place, count; they use no rung.
-        before = source.attempts + copy.crashes - source.crashes
-        tried = before <= copy.attempts <= before + source.tries
+        tried = source.attempts <= copy.attempts <= source.attempts + source.tries
         if not tried or copy.rung != source.rung:
             raise Violation(f"{source} is moved to wait, as attempt {copy.attempts}")
         if copy.log.kind == "dlq":

@@ -51,7 +51,7 @@ FENCING = (
     Patch(
         "suspects are never tried alone",
         METADATA,
-        "alone = told.doubt and (not ours or bool(found.crashes))",
+        "alone = bool(found.crashes) or (found.rounds >= ALONE_FROM and not (ours or lives))",
         "alone = False",
         fencing=True,
         seed=3,
