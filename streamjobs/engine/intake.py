@@ -38,7 +38,7 @@ class Intake:
         log.at_end = False
         last: int = batch[-1].offset()  # type: ignore[assignment]
         batch = _news(log, batch)
-        log.epoch = batch[-1].leader_epoch() if batch else log.epoch
+        _see_epoch(log, batch)
         offsets: list[int] = [m.offset() for m in batch]  # type: ignore[misc]
         if offsets:
             log.watermark.received(offsets)
@@ -90,7 +90,7 @@ class Intake:
         last: int = 1 + batch[-1].offset()  # type: ignore[operator]
         log.scanned = max(log.scanned or 0, last)
         batch = _news(log, batch)
-        log.epoch = batch[-1].leader_epoch() if batch else log.epoch
+        _see_epoch(log, batch)
         delay = log.delay or 0.0
         for message in batch:
             offset: int = message.offset()  # type: ignore[assignment]
@@ -235,6 +235,13 @@ def _news(log: Log, batch: Sequence[Message]) -> Sequence[Message]:
                 break
     complete = watermark.inherited.complete
     return [m for m in batch if not complete(m.offset())]  # type: ignore[arg-type]
+
+
+def _see_epoch(log: Log, batch: Sequence[Message]) -> None:
+    """Remember the latest leader epoch: what is read again has earlier ones than was told."""
+    epoch = batch[-1].leader_epoch() if batch else None
+    if epoch is not None and (log.epoch is None or epoch > log.epoch):
+        log.epoch = epoch
 
 
 def _suspect(shard: Shard, record: Record) -> None:

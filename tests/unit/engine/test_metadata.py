@@ -244,6 +244,21 @@ class TestHandOver:
 
         assert [offset for _, offset in driver.started] == [0, 2, 3]
 
+    def test_what_is_read_again_across_a_change_of_leaders_stands_where_it_stood(self) -> None:
+        # Given what was told after records of two leaders were received
+        stood = Committed(0, read(text(0, [0, 1, 4], epoch=5), 0))
+        driver = new_owner({MAIN: stood})
+
+        # When they are received again, those of the earlier leader by themselves
+        driver.receive(FakeMessage(MAIN, 0, b"a", epoch=4), FakeMessage(MAIN, 1, b"b", epoch=4))
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n, epoch=5) for n in (2, 3, 4)))
+
+        # Then all that was told to be complete is, and the later leader is told again
+        assert [offset for _, offset in driver.started] == [0, 4]
+        cycle = driver.engine.cycle(everything=True)
+        assert cycle is not None
+        assert cycle.notes[MAIN, 0].epoch == 5
+
     def test_an_offset_that_an_operator_set_is_taken_as_it_is(self) -> None:
         driver = new_owner({MAIN: Committed(0, None)})
 
