@@ -49,12 +49,12 @@ def common_properties(nodes: int) -> dict[str, str]:
         "auto.create.topics.enable": "false",
         "group.initial.rebalance.delay.ms": "0",
         # Classic and KIP-848 groups may both notice a dead member after 6 s (the broker's own
-        # minimum for KIP-848 is 45 s), with heartbeats that fit into it several times.
+        # minimum for KIP-848 is 45 s); the others hear of it with their next heartbeat.
         "group.min.session.timeout.ms": "6000",
         "group.consumer.min.session.timeout.ms": "6000",
         "group.consumer.session.timeout.ms": "6000",
-        "group.consumer.min.heartbeat.interval.ms": "1000",
-        "group.consumer.heartbeat.interval.ms": "1000",
+        "group.consumer.min.heartbeat.interval.ms": "500",
+        "group.consumer.heartbeat.interval.ms": "500",
         # How often the coordinator looks for transactions that outlived their timeout.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # How soon the controller gives up on a dead node.
