@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 # Test files run in so many processes, each with a broker of its own; most of them wait for others.
-PROCESSES ?= 2
+PROCESSES ?= 3
 SPREAD := -n $(PROCESSES) --dist loadfile
 BENCH ?= all
 SEEDS ?= 2000

@@ -39,11 +39,11 @@ def test_what_it_commits_too_late_is_refused_and_it_joins_again(make_scene: Make
     send = scene.job("send")
     heads = {key: send.enqueue(customer=key, number=0) for key in KEYS}
     assert {ref.partition for ref in heads.values()} == {0, 1}
-    first = scene.worker(SCENE_ROLE="first")
+    first = scene.worker("--drain-budget", "3", SCENE_ROLE="first")
     eventually(lambda: len(scene.noted("start")) == len(KEYS), "they run")
 
     # When another joins and its loop is stuck, though its jobs end, until all is the other's
-    second = scene.worker(SCENE_ROLE="second")
+    second = scene.worker("--drain-budget", "3", SCENE_ROLE="second")
     eventually(lambda: scene.noted("stuck"), "it is to give partitions back")
     scene.signal("end")
     ids = {ref.id for ref in heads.values()}
