@@ -262,8 +262,9 @@ class TransactionalProducer(_Producing):
             self._until_done(self._producer.abort_transaction, ABORT_PATIENCE)
             hit("txn.aborted")
         except KafkaException as error:
-            why = f"not to be aborted: {kafka_error(error).str()}"
-            return CycleFailed(why, fatal=True, refused=refused)
+            inner = kafka_error(error)
+            what = "the producer is used up" if inner.fatal() else "not to be aborted"
+            return CycleFailed(f"{what}: {inner.str()}", fatal=True, refused=refused)
         return None
 
 
