@@ -96,14 +96,7 @@ class Registry:
         check_name("queue", name, RESERVED_QUEUES)
         if name in self.queues:
             raise DefinitionError(f"queue {name!r} is declared twice in app {self.app!r}")
-        if (
-            isinstance(partitions, bool)
-            or not isinstance(partitions, int)
-            or not 1 <= partitions <= MAX_PARTITIONS
-        ):
-            raise DefinitionError(
-                f"queue {name!r}: partitions={partitions!r}, must be 1 to {MAX_PARTITIONS:,}"
-            )
+        _check_partitions(name, partitions)
         if ordering not in get_args(Ordering):
             known = ", ".join(map(repr, get_args(Ordering)))
             raise DefinitionError(f"queue {name!r}: ordering={ordering!r}, must be one of {known}")
@@ -130,12 +123,7 @@ class Registry:
             ordering,
             breaker,
         )
-        longest = max((spec.name for spec in queue.specs(self.app)), key=len)
-        if len(longest) > MAX_TOPIC_NAME:
-            raise DefinitionError(
-                f"queue {name!r}: its topic {longest} has {len(longest)} characters, and Kafka "
-                f"takes {MAX_TOPIC_NAME}: shorten the name of the app, the queue or its priority"
-            )
+        _check_topic_names(queue, self.app)
         self.queues[name] = queue
         return queue
 
@@ -192,6 +180,26 @@ class Registry:
         for queue in self.queues.values():
             specs += queue.specs(prefix)
         return specs
+
+
+def _check_partitions(queue: str, partitions: int) -> None:
+    if (
+        isinstance(partitions, bool)
+        or not isinstance(partitions, int)
+        or not 1 <= partitions <= MAX_PARTITIONS
+    ):
+        raise DefinitionError(
+            f"queue {queue!r}: partitions={partitions!r}, must be 1 to {MAX_PARTITIONS:,}"
+        )
+
+
+def _check_topic_names(queue: Queue, app: str) -> None:
+    longest = max((spec.name for spec in queue.specs(app)), key=len)
+    if len(longest) > MAX_TOPIC_NAME:
+        raise DefinitionError(
+            f"queue {queue.name!r}: its topic {longest} has {len(longest)} characters, and Kafka "
+            f"takes {MAX_TOPIC_NAME}: shorten the name of the app, the queue or its priority"
+        )
 
 
 def _check_priorities(queue: str, priorities: Sequence[str]) -> tuple[str, ...]:

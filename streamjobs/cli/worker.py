@@ -8,14 +8,19 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from streamjobs.cli.app_loader import AppLoader
 from streamjobs.errors import SettingsError
 from streamjobs.settings import MAX_POLL_INTERVAL_MS, Settings
+
+if TYPE_CHECKING:
+    from streamjobs.worker.runner import Worker
 
 REJECTS = 3
 # New containers between two looks for garbage in cycles. A received record and its headers are ten,
@@ -103,29 +108,32 @@ def worker(
     running = Worker(source, names, options)
     _stop_on_signals(running.stop)
     _search_less_garbage()
-    server = None
-    if port is not None:
-        from streamjobs.observe.http import serve
-
-        server = serve(
-            http_host,
-            port,
-            live=running.live,
-            ready=running.ready,
-            registry=running.metrics_registry,
-        )
-        logging.getLogger("streamjobs.worker").info("HTTP on %s:%d", http_host, server.port)
-    try:
+    with _served(running, http_host, port):
         running.run()
-    finally:
-        if server is not None:
-            server.stop()
     reports = running.report()
     if as_json:
         for report in reports:
             click.echo(json.dumps(report))
     if fail_on_dead and any(report["dead"] for report in reports):
         sys.exit(REJECTS)
+
+
+@contextmanager
+def _served(running: Worker, host: str, port: int | None) -> Iterator[None]:
+    """Serve health and metrics meanwhile, where a port is given."""
+    if port is None:
+        yield
+        return
+    from streamjobs.observe.http import serve
+
+    server = serve(
+        host, port, live=running.live, ready=running.ready, registry=running.metrics_registry
+    )
+    logging.getLogger("streamjobs.worker").info("HTTP on %s:%d", host, server.port)
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def _check_budget(seconds: float, settings: Settings) -> None:

@@ -1,8 +1,8 @@
 """One suspect at a time, each under a mark that is committed before it begins.
 
-After two owners in a row have vanished, the second while it ran the suspects of the first, it is
-worth knowing which job ended it. So here a suspect waits until nothing else is being tried, then
-for the commit of its mark; what becomes of it is told by the next commit.
+After several owners in a row have vanished (``suspicion.ALONE_FROM``) it is worth knowing which job
+ended them. So here a suspect waits until nothing else is being tried, then for the commit of its
+mark; what becomes of it is told by the next commit.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from streamjobs.breaker import Breaker
+from streamjobs.engine.ahead import Ahead
 from streamjobs.engine.alone import Alone, Permit
 from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.cycles import Cycle, Cycles
@@ -68,7 +69,7 @@ class Engine:
         self._questions: list[int] = []
         self.breaker = None if breaker is None else BreakerState(breaker)
         self._probing = self._withheld = False
-        self._aside: dict[Partition, Log] = {}
+        self._ahead = Ahead()
         self._out = Outbox([[] for _ in ladder.mains])
         self._parking = Parking(ladder, self._out)
         self._turns = Turns(ladder, self._out, self._parking)
@@ -172,41 +173,20 @@ class Engine:
             self._intake.tier_ended(log, offset)
 
     def read_ahead(self) -> dict[Partition, int]:
-        """Return from where on what may be read by another reader than the consumer.
-
-        For a time in which the consumer hands nothing over: then what such a reader brings goes to
-        ``received_ahead``, beginning with these offsets and in order, and what the consumer brings
-        of it afterwards is dropped.
-        """
-        self._aside = {
-            partition: log
-            for partition, log in self._logs.items()
-            if log.begins and self._shards[log.partition].active and _reads(log)
-        }
-        positions = {p: log.watermark.position for p, log in self._aside.items()}
-        return {p: position for p, position in positions.items() if position is not None}
+        """Return from where on what may be read by another reader; see ``Ahead``."""
+        active = [x for x in self._logs.values() if self._shards[x.partition].active]
+        return self._ahead.begin(active)
 
     def received_ahead(
         self, messages: Sequence[Message], ends: Sequence[tuple[str, int, int]], now: float
     ) -> None:
-        """Take in what another reader brings, until the consumer hands something over again.
-
-        What arrives of a partition that was paused meanwhile is dropped from there on: the consumer
-        brings it when it is resumed.
-        """
+        """Take in what another reader brings, until the consumer hands something over again."""
         for partition, batch in by_partition(messages):
-            if self._still_aside(partition):
+            if self._ahead.wants(partition):
                 self.received(batch, now)
         for topic, number, offset in ends:
-            if self._still_aside((topic, number)):
+            if self._ahead.wants((topic, number)):
                 self.ended(topic, number, offset, now)
-
-    def _still_aside(self, partition: Partition) -> bool:
-        log = self._aside.get(partition)
-        if log is not None and log.live and _reads(log):
-            return True
-        self._aside.pop(partition, None)
-        return False
 
     def finished(self, records: Sequence[Record], now: float) -> None:
         """Take back what an executor has run or given back, each run's records in order."""
@@ -439,8 +419,3 @@ class Engine:
             self._logs[log.topic, log.partition] = log
         if not shard.logs:
             del self._shards[shard.number]
-
-
-def _reads(log: Log) -> bool:
-    """Whether the next record of a partition is wanted now."""
-    return not log.paused and not log.stale and log.refetch is None

@@ -7,11 +7,11 @@ most (``offset.metadata.max.bytes``), which whoever takes the partition reads. O
     sj1 STATE TRANSACTIONAL-ID TOPIC-ID EPOCH UPTO RUNS
 
 in ASCII, ``-`` for what is unknown. ``STATE`` is ``clean`` where the partition was given back in
-order, else what is suspected (``suspicion``): ``dirty`` for nothing, ``doubt``,
-``alone:OFFSET:COUNT`` or ``crashed:OFFSET:COUNT``, the last two with some more pairs. ``RUNS`` are
-lengths of stretches of offsets, the first incomplete, the second complete and so on, from the
-committed offset to ``UPTO``, as variable-length integers (LEB128), deflated, base64. Foreign text
-is not an error: it says nothing.
+order, else what is suspected (``suspicion``): ``dirty`` for nothing, ``doubt:N``,
+``alone:OFFSET:COUNT`` or ``crashed:OFFSET:COUNT``, the last two with some more pairs; ``clean:N``
+and ``dirty:N`` where some suspects have not ended. ``RUNS`` are lengths of stretches of offsets,
+the first incomplete, the second complete and so on, from the committed offset to ``UPTO``, as
+variable-length integers (LEB128), deflated, base64. Foreign text is not an error: it says nothing.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import (
@@ -20,6 +19,7 @@ from confluent_kafka import (
 )
 
 from streamjobs.errors import StreamjobsError
+from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled
 from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
 from streamjobs.kafka.members import client_id
@@ -28,8 +28,6 @@ from streamjobs.settings import Settings
 logger = logging.getLogger("streamjobs.kafka")
 
 Partition = tuple[str, int]
-# consume(n, 0) returns what is prefetched, up to n; more makes a turn of the loop long, not fast.
-BATCH = 999
 # Seconds the loop may wait for an answer about a shard; other shards wait with it.
 STABLE_TIMEOUT = 0.5
 # What is said of a name that another member has. A fatal error comes under a code of its own, and
@@ -38,10 +36,6 @@ _FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 # The same of a partition of which nothing was ever committed.
 _NO_OFFSET = KafkaError(KafkaError._NO_OFFSET).str()
-
-
-# Where an offset is not in the log the client would go on somewhere else, and say nothing.
-_NEVER_ELSEWHERE = {"auto_offset_reset": "error"}
 
 
 class NotAMember(StreamjobsError):
@@ -75,53 +69,6 @@ class CommitRefused(StreamjobsError):
     def __init__(self, message: str, *, gone: bool = False) -> None:
         self.gone = gone
         super().__init__(message)
-
-
-@dataclass(slots=True)
-class Polled:
-    """What one poll brought.
-
-    Attributes:
-        messages: records in order.
-        ends: partitions whose end was reached, with its offset.
-        strayed: partitions whose log does not have the offset to be read next, and that offset;
-            nothing more is fetched of them before a ``seek``.
-    """
-
-    messages: list[Any] = field(default_factory=list)
-    ends: list[tuple[str, int, int]] = field(default_factory=list)
-    strayed: list[tuple[str, int, int]] = field(default_factory=list)
-
-
-class AsideReader:
-    """Reads partitions that a member owns, as a member of nothing, while that may not poll.
-
-    Args:
-        settings: of the process.
-        group: of the member.
-        positions: where to begin, by partition.
-    """
-
-    def __init__(self, settings: Settings, group: str, positions: Mapping[Partition, int]) -> None:
-        self._consumer = Consumer(consumer_config(settings, group, **_NEVER_ELSEWHERE))
-        self._consumer.assign([TopicPartition(*pair, at) for pair, at in positions.items()])
-
-    def poll(self) -> Polled:
-        """Return what is there, without waiting; errors are told to the member too, so not here."""
-        polled = Polled()
-        for message in self._consumer.consume(BATCH, 0):
-            error = message.error()
-            if error is None:
-                polled.messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                polled.ends.append(
-                    (message.topic() or "", message.partition() or 0, message.offset() or 0)
-                )
-        return polled
-
-    def close(self) -> None:
-        """Read no more."""
-        self._consumer.close()
 
 
 class GroupConsumer:
@@ -173,7 +120,7 @@ class GroupConsumer:
             on_commit=self._on_commit,
             **static,
             **named,
-            **_NEVER_ELSEWHERE,
+            **NEVER_ELSEWHERE,
         )
         self._consumer = Consumer(config)
         # Reads high watermarks; a member of nothing.

@@ -13,7 +13,8 @@ from streamjobs.clock import monotonic, wall
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
 from streamjobs.executors.split import Executor
-from streamjobs.kafka.group import AsideReader, GroupConsumer, Polled
+from streamjobs.kafka.aside import AsideReader, Polled
+from streamjobs.kafka.group import GroupConsumer
 from streamjobs.worker.commit import CommitCycle
 
 logger = logging.getLogger("streamjobs.worker")

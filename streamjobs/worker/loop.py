@@ -23,7 +23,8 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
-from streamjobs.kafka.group import InstanceIdTaken, Polled
+from streamjobs.kafka.aside import Polled
+from streamjobs.kafka.group import InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle

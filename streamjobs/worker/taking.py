@@ -262,7 +262,7 @@ class Taking:
         return metadata.topic_id is not None and bool(today) and metadata.topic_id != today
 
     def _tell_suspicion(self, number: int, found: Mapping[str, Committed | None]) -> None:
-        """Say that the last two owners have vanished, or where one did while it tried a job."""
+        """Say that several owners have vanished, or where one did while it tried a job."""
         for topic, known in found.items():
             for offset, times in () if known is None else known.suspicion.crashes:
                 logger.error(
@@ -273,8 +273,8 @@ class Taking:
                 )
         if any(known is not None and known.alone for known in found.values()):
             logger.warning(
-                "group %s: the last two owners of partition %d have ended unexpectedly; what they "
-                "may have been running is tried one at a time",
+                "group %s: several owners of partition %d in a row have ended unexpectedly; some "
+                "of what they may have been running is tried one at a time",
                 self._topics.group,
                 number,
             )

@@ -11,10 +11,11 @@ from confluent_kafka import KafkaError, Producer, TopicPartition
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.cycle import TransactionalProducer
-from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember, Partition, Polled
+from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember, Partition
 from streamjobs.kafka.members import members_of
 from streamjobs.settings import Settings, load_settings
 from streamjobs.testing import GroupProtocol

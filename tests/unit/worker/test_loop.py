@@ -22,7 +22,7 @@ from streamjobs.engine.records import Record
 from streamjobs.engine.suspicion import Suspicion
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
-from streamjobs.kafka.group import Polled
+from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import giving_back, telling
