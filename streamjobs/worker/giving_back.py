@@ -16,6 +16,7 @@ from streamjobs.executors.split import Executor
 from streamjobs.kafka.aside import AsideReader, Polled
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.worker.commit import CommitCycle
+from streamjobs.worker.pace import COMMIT_RETRY
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -23,8 +24,6 @@ logger = logging.getLogger("streamjobs.worker")
 GLANCE = 0.01
 # Seconds after which the kept shards are read by another consumer: making one takes some 50 ms.
 READ_ASIDE = 0.3
-# Seconds before a commit is tried again that the coordinator did not take.
-COMMIT_RETRY = 0.5
 
 
 class GivingBack:

@@ -29,17 +29,13 @@ from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.giving_back import GivingBack
+from streamjobs.worker.pace import Pace
 from streamjobs.worker.parts import JOIN_RETRY, Parts, State
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
 logger = logging.getLogger("streamjobs.worker")
 
-# Seconds between plain commits, and between cycles that move: a transaction takes some 10 ms, in
-# which the loop does nothing else, so it should carry more than one move.
-COMMIT_INTERVAL, MOVE_INTERVAL = 0.1, 0.03
-# Seconds after a failed cycle before the next try.
-COMMIT_RETRY = 0.5
 # Seconds before a broker that had no stable offsets is asked again.
 QUESTION_RETRY = 0.1
 # Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
@@ -90,7 +86,7 @@ class QueueLoop(threading.Thread):
         self._next_question = 0.0
         self.outdated = False  # set by whoever sees that a topic is not the one it began with
         self._member = True
-        self._last_poll = self._next_commit = self._next_moves = self._next_mark = 0.0
+        self._last_poll, self._pace = 0.0, Pace()
         self._telling = Telling(queue, self.tally)
         self._tripped = False
 
@@ -254,9 +250,9 @@ class QueueLoop(threading.Thread):
 
         It takes none of a member that it has removed; that one is told so in a later poll.
         """
-        if now >= self._next_commit:
+        if now >= self._pace.commit:
             self._member = self._cycle.confirm()
-            self._next_commit = now + COMMIT_RETRY
+            self._pace.went(now, done=self._member)
             logger.warning(
                 "queue %s: stood still for over %g s; %s",
                 self.queue,
@@ -273,15 +269,10 @@ class QueueLoop(threading.Thread):
         self._executor.nudge()
 
     def _commit_when_due(self, now: float, *, wait: bool = False) -> None:
-        due = self.engine.moves_wait and now >= self._next_moves
-        due |= self.engine.alone.marks and now >= self._next_mark
-        if now < self._next_commit and not due:
-            return
-        done = self._cycle.run(wait=wait)
-        self._next_commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
-        self._next_moves = now + MOVE_INTERVAL if done else self._next_commit
-        self._next_mark = now if done else self._next_commit
         engine = self.engine
+        if not self._pace.is_due(now, moves=engine.moves_wait, mark=engine.alone.marks):
+            return
+        self._pace.went(now, done=self._cycle.run(wait=wait))
         owned = len(engine.owned)
         self._metrics.state(
             self.queue,
@@ -294,7 +285,7 @@ class QueueLoop(threading.Thread):
     def _timeout(self, now: float) -> float:
         if self.engine.load or self._cycle.under_way or self._taking.busy:
             return POLL_BUSY
-        timeout = min(POLL_IDLE, max(0.0, self._next_commit - now))
+        timeout = min(POLL_IDLE, max(0.0, self._pace.commit - now))
         due = self.engine.next_due()
         return timeout if due is None else min(timeout, max(0.0, due - wall()))
 

@@ -25,7 +25,7 @@ from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.worker import giving_back, telling
+from streamjobs.worker import giving_back, pace, telling
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
@@ -286,7 +286,7 @@ def test_after_it_stood_still_nothing_begins_before_the_broker_took_a_commit(
 ) -> None:
     # Given a loop that sleeps for longer than its lease, and finds a job when it wakes
     monkeypatch.setattr(loop_module, "LEASE", 0.1)
-    monkeypatch.setattr(loop_module, "COMMIT_RETRY", 0.02)
+    monkeypatch.setattr(pace, "COMMIT_RETRY", 0.02)
     script = make(confirms=[False, False, True])
 
     def sleeps(_: QueueLoop) -> Polled:
@@ -608,7 +608,7 @@ def test_while_as_much_as_may_be_is_in_hand_it_hardly_fetches(make: Callable[...
 def test_moves_do_not_wait_for_the_next_plain_commit(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 1000.0)
+    monkeypatch.setattr(pace, "COMMIT_INTERVAL", 1000.0)
     script = make()
     moved = lambda: any(entry[2] == [0] for entry in script.diary)  # noqa: E731
     script.steps = [assigned, script.brings(0, key=b"bad"), script.until(moved)]
@@ -621,7 +621,7 @@ def test_moves_do_not_wait_for_the_next_plain_commit(
 def test_a_failed_cycle_is_tried_again_after_a_pause(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "COMMIT_RETRY", 0.2)
+    monkeypatch.setattr(pace, "COMMIT_RETRY", 0.2)
     script = make(succeeds=[False])
     times: list[float] = []
     script.steps = [
@@ -759,7 +759,7 @@ def doubting(script: Script) -> Doubting:
 def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "COMMIT_INTERVAL", 60.0)
+    monkeypatch.setattr(pace, "COMMIT_INTERVAL", 60.0)
     script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=3))})
     doubting(script)
     script.steps = [assigned, script.brings(0, 1), script.until(lambda: len(script.ran) == 2)]
