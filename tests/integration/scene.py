@@ -33,10 +33,13 @@ from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.reader import Record, read
 
 # What every scene's module begins with. A line is one write: it survives the process's SIGKILL.
+# A test loads the module too: what is changed inside of the product is changed IN_WORKER alone,
+# or all later tests of the same process have it.
 PRELUDE = """
 import os, signal, threading, time
 from streamjobs import App, Context, DeadLetter, Discard, Retry, RetryAfter, current_context
 
+IN_WORKER = "SCENE_WORKER" in os.environ
 JOURNAL = os.open(os.environ["SCENE_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 def note(*words):
@@ -49,6 +52,7 @@ def wait_for(name):  # until the test makes a file of that name
 
 app = App(os.environ["SCENE_APP"])
 """
+CHANGES_AT_ONCE = re.compile(r"^\w+(\.\w+)+ = ", re.MULTILINE)
 
 
 def eventually(true: Callable[[], Any], what: str, within: float = 30.0) -> Any:
@@ -143,7 +147,7 @@ class Scene:
                     *("worker", "-q", queue, "--json", *arguments),
                 ],
                 cwd=self.folder,
-                env={**self.environment, **environment},
+                env={**self.environment, "SCENE_WORKER": "yes", **environment},
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -244,6 +248,7 @@ def scene_of(
     source: str, *, folder: Path, name: str, bootstrap: str, **settings: str
 ) -> Iterator[Scene]:
     """Write the module, load it here and for the workers, create the topics; end what is left."""
+    assert not CHANGES_AT_ONCE.search(source), "change what is the product's IN_WORKER alone"
     module = "scene_" + name.replace("-", "_")
     (folder / f"{module}.py").write_text(PRELUDE + source, encoding="utf-8")
     own = {

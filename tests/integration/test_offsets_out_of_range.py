@@ -23,6 +23,7 @@ def wait(ctx: Context, customer: str, number: int, text: str) -> None:
 """
 # Keys that lie in partition 0 and in partition 1 of two.
 BAD, GOOD = "a", "d"
+JOBS = 16_000
 
 
 def test_deleted_before_a_worker_came(make_scene: MakeScene) -> None:
@@ -48,9 +49,10 @@ def test_deleted_before_a_worker_came(make_scene: MakeScene) -> None:
 
 
 def test_deleted_under_a_worker(make_scene: MakeScene) -> None:
-    # Given a worker that is behind: its jobs wait for a signal, and there are more than it holds
+    # Given a worker that is behind: its jobs wait for a signal, and there are more than it holds:
+    # 2,000 in hand, up to 1,000 in each of some polls before it pauses, 8 MiB in its client
     scene = make_scene(SOURCE)
-    calls = (scene.job("wait").call(BAD, number, "x" * 4_000) for number in range(6_000))
+    calls = (scene.job("wait").call(BAD, number, "x" * 4_000) for number in range(JOBS))
     scene.app.enqueue_many(calls)
     worker = scene.worker("--http", "0")
     eventually(lambda: scene.noted("begin"), "its first job has begun")
@@ -58,13 +60,13 @@ def test_deleted_under_a_worker(make_scene: MakeScene) -> None:
     eventually(lambda: worker.metrics().get(held, 0) >= 2000, "it is full")
 
     # When all but the last ten are deleted, and it goes on
-    delete(scene, 0, 5_990)
+    delete(scene, 0, JOBS - 10)
     scene.signal("go")
 
     # Then the last ten run, each that it had received has run once, and the rest is told
-    ids = [f"{BAD}{number}" for number in range(6_000)]
+    ids = [f"{BAD}{number}" for number in range(JOBS)]
     eventually(lambda: set(ids[-10:]) <= set(scene.noted("end")), "the last have run")
-    told = re.search(r"offsets (\d+) to 5989 of \S+ were deleted", worker.errors)
+    told = re.search(rf"offsets (\d+) to {JOBS - 11} of \S+ were deleted", worker.errors)
     assert told is not None, worker.errors
     assert set(scene.noted("end")) == {*ids[: int(told[1])], *ids[-10:]}
     assert worker.stop() == 0, worker.errors

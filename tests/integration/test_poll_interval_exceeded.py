@@ -16,7 +16,8 @@ def stuck(name):
         note("stuck", name)
         wait_for("go")
 
-loop.hit = stuck
+if IN_WORKER:
+    loop.hit = stuck
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
 
 @app.job(queue="mail", key="customer")

@@ -8,7 +8,8 @@ from integration.scene import MakeScene, eventually, refusal
 
 SOURCE = """
 from streamjobs.worker import watch
-watch.LOOK_EVERY = 0.5
+if IN_WORKER:
+    watch.LOOK_EVERY = 0.5
 
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
 
