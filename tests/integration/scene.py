@@ -52,7 +52,7 @@ def wait_for(name):  # until the test makes a file of that name
 
 app = App(os.environ["SCENE_APP"])
 """
-CHANGES_AT_ONCE = re.compile(r"^\w+(\.\w+)+ = ", re.MULTILINE)
+CHANGES_AT_ONCE = re.compile(r"^\w+(\.\w+)+.* = ", re.MULTILINE)
 
 
 def eventually(true: Callable[[], Any], what: str, within: float = 30.0) -> Any:

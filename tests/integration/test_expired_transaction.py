@@ -19,7 +19,8 @@ SOURCE = """
 from streamjobs.kafka import cycle
 
 # As long as a transaction may be open; the client wants deliveries to give up before that.
-cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 3_000, 2_500
+if IN_WORKER:
+    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 3_000, 2_500
 
 jobs = {}
 for name in ("member", "sent", "expelled", "expelled-848"):

@@ -13,7 +13,8 @@ SOURCE = """
 from streamjobs.kafka import cycle
 
 # A killed worker's open transaction holds its successor up for so long.
-cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 4_000, 3_000
+if IN_WORKER:
+    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 4_000, 3_000
 
 for name in ("collected", "plain", "begun", "produced", "offsets", "committed", "dead", "up"):
     delays = () if name in ("plain", "dead") else ("100ms", "200ms") if name == "up" else ("100ms",)

@@ -14,7 +14,9 @@ from streamjobs.testing import GroupProtocol
 SOURCE = """
 from streamjobs.kafka import cycle
 
-cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS, cycle.ABORT_PATIENCE = 2_000, 1_500, 1.0
+if IN_WORKER:
+    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 2_000, 1_500
+    cycle.ABORT_PATIENCE = 1.0
 app.queue("mail", partitions=3, retry=Retry(delays=("100ms",)))
 
 @app.job(queue="mail", key="customer")
