@@ -35,10 +35,12 @@ class Context:
 
     Args:
         outgoing: encodes a child's call, in whichever thread enqueues it.
+        abandoned: asked whether what the attempt comes to still counts.
     """
 
     __slots__ = (
-        "_ended", "_log", "_outgoing", "attempt", "children", "enqueued_at", "job", "job_id", "key",
+        "_abandoned", "_ended", "_log", "_outgoing", "attempt", "children", "enqueued_at", "job",
+        "job_id", "key",
     )  # fmt: skip
 
     def __init__(
@@ -50,11 +52,12 @@ class Context:
         attempt: int,
         enqueued_at: int,
         outgoing: Callable[[Any], Any],
+        abandoned: Callable[[], bool] = lambda: False,
     ) -> None:
         self.job_id, self.job, self.key, self.attempt = job_id, job, key, attempt
         self.enqueued_at = datetime.fromtimestamp(enqueued_at / 1e6, UTC)
         self.children: list[Any] = []
-        self._outgoing = outgoing
+        self._outgoing, self._abandoned = outgoing, abandoned
         self._ended = False
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
 
@@ -86,6 +89,15 @@ class Context:
                 "job.enqueue(...)",
                 retriable=False,
             )
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing that this attempt does counts any more: stop as soon as you can.
+
+        Its partition is another worker's, or the worker has ended and its drain budget is used up:
+        the job runs again elsewhere, or does already. From any thread, at the cost of a call.
+        """
+        return self._abandoned()
 
     def end(self) -> None:
         """Take no more children; for what runs the attempt, before it looks at them."""

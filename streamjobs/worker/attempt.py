@@ -104,6 +104,7 @@ class Attempt:
                 attempt=record.attempts + 1,
                 enqueued_at=envelope.enqueued_at,
                 outgoing=self._outgoing,
+                abandoned=lambda: not record.log.live,
             )
         return self._context
 

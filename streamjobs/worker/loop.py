@@ -344,14 +344,14 @@ class QueueLoop(threading.Thread):
             self._give_back("partitions are taken back", partitions)
         hit("loop.drained")
         self.engine.revoked(partitions)
-        self._taking.strays.forget(partitions)
+        self._taking.forget(partitions)
 
     def lost(self, partitions: list[Partition]) -> None:
         """These are somebody else's already: nothing of them may be committed."""
         self._telling.partitions(logging.WARNING, "lost", partitions)
         hit("loop.lost")
         self.engine.revoked(partitions)
-        self._taking.strays.forget(partitions)
+        self._taking.forget(partitions)
 
     def _give_back(self, why: str, partitions: Collection[Partition]) -> None:
         """Begin nothing of these, let their running jobs end within the budget, commit all.

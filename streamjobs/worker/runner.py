@@ -284,6 +284,7 @@ class Worker:
                 ladder.reads,
                 ladder.topic_ids,
                 self._options.from_earliest,
+                self._options.drain,
                 self._id_today,
             )
             return Taking(engine, consumer, asks, where)

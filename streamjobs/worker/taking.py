@@ -75,6 +75,7 @@ class Topics:
         tiers: its retry topics.
         ids: topic ids, where the broker tells them.
         from_earliest: whether to begin where a log begins that has lost its beginning.
+        drain: whether the worker ends when all is done: then one that cannot begin has to end.
         today: asks for a topic's id as it is now; None: no answer.
     """
 
@@ -82,6 +83,7 @@ class Topics:
     tiers: Collection[str]
     ids: Mapping[str, str]
     from_earliest: bool = False
+    drain: bool = False
     today: Callable[[str], str | None] = lambda _: None
 
 
@@ -105,11 +107,13 @@ class Taking:
         self._open: dict[int, object] = {}
         self._stood: dict[int, dict[str, Committed | None]] = {}
         self._again: dict[int, float] = {}
+        self._nowhere: dict[int, str] = {}
 
     @property
     def troubles(self) -> list[str]:
         """What keeps partitions from being taken or read, a sentence each; from any thread."""
-        return [*self.strays.troubles, *self._alarms]
+        nowhere = [why for _, why in sorted([*self._nowhere.items()])]
+        return [*self.strays.troubles, *nowhere, *self._alarms]
 
     @property
     def busy(self) -> bool:
@@ -138,7 +142,7 @@ class Taking:
             Whether a shard was taken whose last owner has vanished.
 
         Raises:
-            OffsetsMissing: it is not known where to begin.
+            OffsetsMissing: it is not known where to begin, and the worker drains.
         """
         stood: list[Stands] = []
         vanished = False
@@ -146,7 +150,8 @@ class Taking:
             if self._open.get(answer.number) is not answer.token:
                 continue
             if isinstance(answer, Stands):
-                stood.append(answer)
+                if self._begins_somewhere(answer):
+                    stood.append(answer)
             else:
                 vanished |= self._taken(answer)
         if stood:
@@ -157,6 +162,12 @@ class Taking:
             self.begin(late)
         return vanished
 
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """These are not ours any more."""
+        self.strays.forget(partitions)
+        for number in {number for _, number in partitions}:
+            self._nowhere.pop(number, None)
+
     def close(self) -> None:
         """Ask nothing more."""
         self._asks.close()
@@ -166,7 +177,7 @@ class Taking:
         texts: dict[Partition, tuple[int, str]] = {}
         found: dict[int, dict[str, Committed | None]] = {}
         for answer in answers:
-            self._check(answer)
+            self._tell_odd(answer)
             known = found[answer.number] = {}
             for topic, stand in answer.of.items():
                 known[topic] = _committed(stand, transactional_id, answer.members)
@@ -217,15 +228,28 @@ class Taking:
         self._engine.taken(answer.number, committed, ends, wall())
         return any(each is not None and each.vanished for each in committed.values())
 
-    def _check(self, answer: Stands) -> None:
-        """See that it is known where to begin, and say what is odd."""
+    def _begins_somewhere(self, answer: Stands) -> bool:
+        """Whether it is known where a shard begins; one that does not stands still, loudly.
+
+        Nothing but a restart mends it: offsets are set, or given up, while no worker runs.
+        """
         lost = {
             topic: stand.low
             for topic, stand in answer.of.items()
             if stand.offset is None and stand.low > 0 and topic not in self._topics.tiers
         }
-        if lost and not self._topics.from_earliest:
-            raise OffsetsMissing(self._topics.group, lost, answer.number)
+        if not lost or self._topics.from_earliest:
+            return True
+        missing = OffsetsMissing(self._topics.group, lost, answer.number)
+        if self._topics.drain:
+            raise missing
+        del self._open[answer.number]
+        self._nowhere[answer.number] = f"partition {answer.number} stands still: {missing}"
+        logger.error("%s", self._nowhere[answer.number])
+        return False
+
+    def _tell_odd(self, answer: Stands) -> None:
+        """Say what stands beside offsets that is not to be acted on."""
         for topic, stand in answer.of.items():
             metadata = _metadata(stand)
             if metadata is None:

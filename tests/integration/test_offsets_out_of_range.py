@@ -119,6 +119,34 @@ def test_offsets_that_have_expired(make_scene: MakeScene) -> None:
     assert sorted(scene.noted("end").values()) == [1, 1, 2, 2]
 
 
+def test_an_offset_that_expired_holds_up_its_partition_alone(make_scene: MakeScene) -> None:
+    # Given a group that has an offset of one of two partitions, and the other lost its beginning
+    scene = make_scene(SOURCE)
+    bad, good = enqueue(scene, BAD, 4), enqueue(scene, GOOD, 4)
+    commit(scene, 1, 0)
+    delete(scene, 0, 2)
+
+    # When a worker comes
+    worker = scene.worker("--http", "0")
+
+    # Then the one stands still, with the reason and the remedy, and the other goes on
+    eventually(lambda: set(scene.noted("end")) == set(good), "the other goes on")
+    told = eventually(lambda: refusal(worker), "it is not ready")
+    for part in (
+        "partition 0 stands still",
+        f"{scene.name}.mail[0] begins at 2",
+        "--from earliest",
+    ):
+        assert part in told
+    assert "ERROR" in worker.errors
+    assert worker.stop() == 0, worker.errors
+
+    # And when it is told to begin with what is left, that runs, and nothing else again
+    assert scene.worker("--drain", "--from", "earliest").wait() == 0
+    assert scene.noted("end") == dict.fromkeys([*good, *bad[2:]], 1)
+    assert scene.lag() == 0
+
+
 def enqueue(scene: Scene, key: str, count: int, *, begin: int = 0) -> list[str]:
     """Jobs of a key, and what they note."""
     numbers = range(begin, begin + count)

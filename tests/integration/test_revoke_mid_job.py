@@ -32,7 +32,7 @@ def send(ctx: Context, customer: str, kind: str) -> None:
         wait_for("go")
     elif kind != "follower" and is_first(ctx.job_id):
         wait_for("late")
-        note("late", ctx.job_id)
+        note("late", ctx.job_id, ctx.cancelled)
         if kind == "fails-late":
             raise ValueError("too late to count")
         return
@@ -94,10 +94,12 @@ def test_what_ends_in_time_runs_once_and_what_does_not_runs_again_in_its_place(
     done = in_time | {x.follower for x in [*again, *lines] if x.head in in_time or x in again}
     eventually(lambda: done <= set(scene.noted("end")), "what was given back has run again")
 
-    # And the late ones end at last, where they are nobody's business any more
+    # And the late ones end at last, where they are nobody's business any more, as they can see
     scene.signal("late")
     late = {line.head for line in lines} - in_time
     eventually(lambda: set(scene.noted("late")) == late, "the late ones have ended")
+    told = {words[1] for words in scene.journal if words[0] == "late" and words[2] == "True"}
+    assert told == {x.head for x in again}
     kept = [x for x in lines if x.kind != "short" and x not in again]
     rest = {x.follower for x in kept}
     eventually(lambda: rest <= set(scene.noted("end")), "all have run")

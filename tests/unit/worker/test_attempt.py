@@ -259,3 +259,19 @@ def test_a_worker_that_stops_gives_a_job_back_that_waits_for_its_schema() -> Non
     record = attempt(lambda x: None, SchemaUnavailable("a"), stopping=True)
 
     assert record.result is INTERRUPTED
+
+
+def test_a_handler_sees_that_its_partition_is_somebody_elses() -> None:
+    seen = []
+
+    def handler(ctx: Context, x: int) -> None:
+        seen.append(ctx.cancelled)
+        log.live = False
+        seen.append(ctx.cancelled)
+
+    message: Any = SimpleNamespace(value=lambda: b"bytes", key=lambda: b"key")
+    log = Log("t", 0, None, 0)
+    decoder: Any = FakeDecoder(handler)
+    Attempt(decoder, out, threading.Event())(Record(log, 7, b"key", message, None))
+
+    assert seen == [False, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,11 +28,11 @@ IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
 class Scene:
     """A broker, a consumer and an engine in one diary."""
 
-    def __init__(self, *, from_earliest: bool = False) -> None:
+    def __init__(self, *, from_earliest: bool = False, drain: bool = False) -> None:
         ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), IDS)
         self.engine = Engine(ladder)
         me: Any = self
-        topics = Topics("shop.mail", (SHORT, LONG), IDS, from_earliest)
+        topics = Topics("shop.mail", (SHORT, LONG), IDS, from_earliest, drain)
         self.taking = Taking(self.engine, me, me, topics)
         self.diary: list[Any] = []
         self.stood: dict[str, Stand] = {}
@@ -158,8 +159,27 @@ def test_an_answer_about_an_assignment_that_is_over_does_nothing() -> None:
     assert commits == [50]
 
 
-def test_without_an_offset_in_a_log_that_lost_its_beginning_it_asks_where_to_begin() -> None:
+def test_without_an_offset_in_a_log_that_lost_its_beginning_it_asks_where_to_begin(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     scene = Scene()
+    scene.stood = {MAIN: Stand(None, None, 120)}
+    scene.assigned()
+
+    scene.go_on()
+
+    assert scene.diary == ["stands"]
+    (why,) = scene.taking.troubles
+    assert re.search(r"partition 0 stands .* shop\.mail\[0\] begins at 120.*--from earliest", why)
+    assert why in caplog.text
+    assert not scene.taking.busy
+    # And it is no trouble of ours when the partition is somebody else's
+    scene.taking.forget([(MAIN, 0)])
+    assert scene.taking.troubles == []
+
+
+def test_a_drain_that_does_not_know_where_to_begin_ends() -> None:
+    scene = Scene(drain=True)
     scene.stood = {MAIN: Stand(None, None, 120)}
     scene.assigned()
 
