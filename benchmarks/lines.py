@@ -1,7 +1,8 @@
 """The app of the benchmarks of order: keys whose head fails, and others that must not notice it.
 
 Handlers append what they have to tell to the file that ``BENCH_NOTES`` names. As a program it
-enqueues: ``fill OTHERS FOLLOWERS``, ``feed JOBS``, ``late OTHERS`` or ``fresh``.
+enqueues: ``fill OTHERS FOLLOWERS``, ``feed JOBS``, ``late OTHERS``, ``fresh``, ``long`` or
+``stream JOBS``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from streamjobs import App, Context, Retry, RetryAfter
 PARTITIONS, DELAYS = 8, ("1s", "5s", "1h")
 # Jobs of as many keys: enough for one in each partition at least.
 FRESH = 64
+# Seconds that a long job runs.
+LONG = 5.0
 # Jobs of as many keys, that fail once.
 LATE = 200
 # Jobs a second of each key that is fed, and how often its head fails.
@@ -64,8 +67,15 @@ def late(ctx: Context, customer: str) -> None:
 
 @app.job(queue="line", key="customer")
 def fresh(customer: str) -> None:
-    """Note that it runs."""
-    note("fresh", customer)
+    """Note that it runs, and where."""
+    note("fresh", customer, os.getpid())
+
+
+@app.job(queue="line", key="customer")
+def long(customer: str) -> None:
+    """Note that it runs, and do so for a while."""
+    note("long", customer)
+    threading.Event().wait(LONG)
 
 
 def fill(others: int, followers: int) -> None:
@@ -113,13 +123,38 @@ def enqueue_fresh() -> None:
     assert len({ref.partition for ref in refs}) == PARTITIONS
 
 
+def enqueue_long() -> int:
+    """Enqueue long jobs until there is one in every partition, and return how many they are."""
+    there: set[int] = set()
+    with app:
+        for number in count(1):
+            there.add(long.enqueue(f"long-{number}").partition)
+            if len(there) == PARTITIONS:
+                return number
+    raise AssertionError  # it counts for ever
+
+
+def stream(jobs: int) -> None:
+    """Enqueue so many short jobs, of as many keys as ``fresh`` has, at the rate of fed keys."""
+    pace, began = threading.Event(), time.monotonic()
+    with app:
+        for number in range(jobs):
+            pace.wait(max(0.0, began + number / RATE - time.monotonic()))
+            fresh.enqueue(f"fresh-{number % FRESH}")
+
+
 if __name__ == "__main__":
+    enqueued = 0
     if sys.argv[1] == "fill":
         fill(int(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1] == "late":
         enqueue_late(int(sys.argv[2]))
     elif sys.argv[1] == "fresh":
         enqueue_fresh()
+    elif sys.argv[1] == "long":
+        enqueued = enqueue_long()
+    elif sys.argv[1] == "stream":
+        stream(int(sys.argv[2]))
     else:
         feed(int(sys.argv[2]))
-    print(json.dumps({"enqueued": True}))
+    print(json.dumps({"enqueued": enqueued}))
