@@ -115,9 +115,11 @@ class Taking:
     def give_up(self, shard: Shard) -> None:
         """Nothing in hand may start or be committed; what is still owned is read again."""
         shard.wipe()
-        # A seek that the consumer was not told must not meet a later assignment.
-        seeks = self._out.flow.seek
+        # A seek or a pause that the consumer was not told must not meet a later assignment, which
+        # knows nothing of it and would never take it back.
+        seeks, pauses = self._out.flow.seek, self._out.flow.pause
         seeks[:] = [seek for seek in seeks if seek[1] != shard.number]
+        pauses[:] = [pause for pause in pauses if pause[1] != shard.number]
         for topic, old in list(shard.logs.items()):
             old.live = old.begins = False
             fresh = Log(topic, old.partition, old.delay, old.rung)

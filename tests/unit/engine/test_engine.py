@@ -431,6 +431,22 @@ class TestOwnership:
         driver.main(0)
         assert driver.started[-1] == (MAIN, 0)
 
+    def test_a_pause_of_an_older_assignment_is_forgotten(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        """One decided while the shard is given back reaches the consumer when it has it again."""
+        driver = make_driver(capacity=2)
+        own(driver.engine, 0)
+        driver.main(0, 1, key=None)
+        driver.engine.withhold([0])
+        driver.tick(10.0)
+        driver.tick(11.1)
+
+        driver.engine.revoked([(t, 0) for t in (MAIN, SHORT, LONG)])
+        own(driver.engine, 0)
+
+        assert not driver.paused(MAIN)
+
     def test_other_shards_are_left_alone(self, driver: Driver) -> None:
         own(driver.engine, 1)
         driver.main(0, partition=1)
