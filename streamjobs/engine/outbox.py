@@ -81,7 +81,11 @@ class Outbox:
         """Have no more fetched of a partition."""
         if not log.paused:
             log.paused = True
-            self.flow.pause.append((log.topic, log.partition))
+            partition = (log.topic, log.partition)
+            # Resuming is told last: one that came before this and was not told would undo it.
+            if partition in self.flow.resume:
+                self.flow.resume.remove(partition)
+            self.flow.pause.append(partition)
 
     def resume(self, log: Log) -> None:
         """Have a partition fetched again."""

@@ -479,3 +479,23 @@ class TestPressure:
 
         assert (paused, early) == ([(MAIN, 0)], [])
         assert driver.engine.take_flow().resume == [(MAIN, 0)]
+
+    def test_a_pause_that_follows_a_resume_before_either_is_told_holds(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        """While a shard is given back many ticks pass before the consumer is told anything."""
+        driver = make_driver(capacity=4)
+        own(driver.engine, 0)
+        driver.main(0, 1, 2, 3, key=None)
+        driver.tick(10.0)
+        driver.tick(11.1)
+        assert driver.paused(MAIN)
+
+        driver.finish(0)
+        driver.finish(1)
+        driver.tick(11.2)
+        driver.main(4, 5, key=None)
+        driver.tick(12.0)
+        driver.tick(13.1)
+
+        assert driver.paused(MAIN)
