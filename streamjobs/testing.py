@@ -91,13 +91,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("group_protocol", protocols, indirect=True)
 
 
-def need_kafka(*, nodes: int = 1) -> None:
+def need_kafka(*, nodes: int = 1, own: bool = False) -> None:
     """Skip the test without a way to Apache Kafka; with ``CI=true``, fail it.
 
     Args:
         nodes: 1, or 3: then they have to be processes of our own.
+        own: whether one node has to be one as well, for ``start_broker(properties=...)``.
     """
-    reason = why_no_kafka(nodes)
+    reason = why_no_kafka(nodes, own=own)
     if reason is None:
         return
     if os.environ.get("CI", "").lower() == "true":

@@ -42,6 +42,11 @@ def test_it_refuses_a_port_since_it_picks_its_own() -> None:
         start_broker("embedded", port=9092)
 
 
+def test_it_refuses_properties_since_it_has_none() -> None:
+    with pytest.raises(BrokerSetupError, match="takes no properties"):
+        start_broker("embedded", properties={"num.partitions": "2"})
+
+
 def test_a_stopped_one_makes_no_topics() -> None:
     broker = start_broker("embedded")
     broker.stop()

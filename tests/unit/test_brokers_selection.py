@@ -135,3 +135,13 @@ def test_settings_keep_as_many_copies_as_there_are_nodes_and_stay_on_the_loopbac
     assert settings["listeners"] == "PLAINTEXT://127.0.0.1:9001,CONTROLLER://127.0.0.1:9101"
     assert settings["controller.quorum.voters"].count("@127.0.0.1:") == count
     assert "node.id=1\n" in render(settings)
+
+
+def test_properties_of_the_callers_own_win() -> None:
+    place = Place(1, 9001, 9101, Path("/data/1"))
+    own = {"num.partitions": "7", "super.users": "User:admin"}
+
+    settings = server_properties(place, [place], own)
+
+    assert own.items() <= settings.items()
+    assert settings["node.id"] == "1"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -13,6 +14,7 @@ from streamjobs.kafka.brokers.apache import Kafka, start_local
 from streamjobs.kafka.brokers.broker import Broker, Node, wait_for_brokers
 from streamjobs.kafka.brokers.embedded import LIMITS, start_embedded
 from streamjobs.kafka.brokers.jars import fetch_jars
+from streamjobs.kafka.brokers.properties import NONE
 from streamjobs.kafka.brokers.selection import (
     HOW_TO_GET_ONE,
     Choice,
@@ -40,6 +42,7 @@ def start_broker(
     port: int | None = None,
     topics: Sequence[TopicSpec] = (),
     *,
+    properties: Mapping[str, str] = NONE,
     say: Callable[[str], object] = _to_stderr,
 ) -> Broker:
     """Start a broker for development and tests, on 127.0.0.1; use it as a context manager.
@@ -52,6 +55,8 @@ def start_broker(
         nodes: 1 or 3.
         port: of the first node; None: any free one.
         topics: created before this returns, where they are not there.
+        properties: of ``server.properties``, besides ours or in their place; with any, the broker
+            is one of our own and never that of ``STREAMJOBS_TEST_BOOTSTRAP``.
         say: takes one line for the user: what was chosen and why, a download.
 
     Raises:
@@ -59,10 +64,15 @@ def start_broker(
     """
     if nodes not in (1, 3):
         raise BrokerSetupError(f"{nodes} nodes: a development broker has 1 or 3")
-    found = survey()
+    found = _survey(own=bool(properties))
     choice = choose(engine, found, nodes=nodes)
+    if properties and choice.way == "embedded":
+        raise BrokerSetupError(
+            f"the embedded broker takes no properties ({', '.join(sorted(properties))}): leave "
+            f"them out, or use engine kafka. {HOW_TO_GET_ONE}"
+        )
     say(choice.sentence)
-    broker = _start(choice, found, nodes, port, say)
+    broker = _start(choice, found, nodes, port, properties=properties, say=say)
     try:
         broker.create_topics(topics)
     except BaseException:
@@ -71,17 +81,31 @@ def start_broker(
     return broker
 
 
-def why_no_kafka(nodes: int = 1) -> str | None:
+def why_no_kafka(nodes: int = 1, *, own: bool = False) -> str | None:
     """Return None when Apache Kafka can be had here, else what is missing and how to get it.
+
+    Args:
+        nodes: 1 or 3.
+        own: whether it has to be started here, as one with properties of its own is.
 
     Raises:
         BrokerSetupError: when ``KAFKA_HOME`` is set and cannot be used.
     """
-    return explain_missing(survey(), nodes=nodes)
+    return explain_missing(_survey(own=own), nodes=nodes)
+
+
+def _survey(*, own: bool) -> Findings:
+    return replace(survey(), bootstrap=None) if own else survey()
 
 
 def _start(
-    choice: Choice, found: Findings, nodes: int, port: int | None, say: Callable[[str], object]
+    choice: Choice,
+    found: Findings,
+    nodes: int,
+    port: int | None,
+    *,
+    properties: Mapping[str, str],
+    say: Callable[[str], object],
 ) -> Broker:
     java = found.java or "java"
     match choice.way:
@@ -89,15 +113,16 @@ def _start(
             return _external(found.bootstrap or "", port)
         case "home":
             libs = (found.kafka_home or Path()) / "libs"
-            return start_local(Kafka(java, libs), nodes=nodes, port=port)
+            return start_local(Kafka(java, libs), nodes=nodes, port=port, properties=properties)
         case "maven":
             libs = found.jars or fetch_jars(found.maven, say)
-            return start_local(Kafka(java, libs), nodes=nodes, port=port)
+            return start_local(Kafka(java, libs), nodes=nodes, port=port, properties=properties)
         case "docker":
             # Deferred: testcontainers is an extra, and slow to import.
             from streamjobs.kafka.brokers.container import start_container
 
-            return start_container(os.environ.get("STREAMJOBS_KAFKA_IMAGE"), port=port)
+            image = os.environ.get("STREAMJOBS_KAFKA_IMAGE")
+            return start_container(image, port=port, properties=properties)
         case "embedded":
             return _embedded(nodes, port)
         case _:

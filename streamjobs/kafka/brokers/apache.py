@@ -12,14 +12,14 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.brokers.broker import Broker, wait_for_brokers
-from streamjobs.kafka.brokers.properties import HOST, Place, render, server_properties
+from streamjobs.kafka.brokers.properties import HOST, NONE, Place, render, server_properties
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LOGGING = Path(__file__).with_name("log4j2.properties")
@@ -185,30 +185,39 @@ class LocalBroker(Broker):
             node.check()
 
 
-def start_local(kafka: Kafka, *, nodes: int = 1, port: int | None = None) -> LocalBroker:
+def start_local(
+    kafka: Kafka,
+    *,
+    nodes: int = 1,
+    port: int | None = None,
+    properties: Mapping[str, str] = NONE,
+) -> LocalBroker:
     """Format and start a cluster and wait until a client sees all of it.
 
     Args:
         kafka: what to run.
         nodes: 1 or 3.
         port: of the first node, the others on the next ones; None: any free ones.
+        properties: of ``server.properties``, besides ours or in their place.
 
     Raises:
         BrokerSetupError: when ``port`` is taken, or a node does not start; with its log's end.
     """
     for _ in range(_TRIES - 1 if port is None else 0):
         with contextlib.suppress(_PortTaken):
-            return _try_start(kafka, nodes, port)
-    return _try_start(kafka, nodes, port)
+            return _try_start(kafka, nodes, port, properties)
+    return _try_start(kafka, nodes, port, properties)
 
 
-def _try_start(kafka: Kafka, count: int, port: int | None) -> LocalBroker:
+def _try_start(
+    kafka: Kafka, count: int, port: int | None, properties: Mapping[str, str]
+) -> LocalBroker:
     folder = Path(tempfile.mkdtemp(prefix="streamjobs-kafka-"))
     heap_mb = 512 if count == 1 else 384
     nodes: list[LocalNode] = []
     try:
         places = _places(folder, count, port)
-        _format(kafka, places)
+        _format(kafka, places, properties)
         nodes += [LocalNode(kafka, place, heap_mb) for place in places]
         deadline = monotonic() + _START_SECONDS
         for node in nodes:
@@ -268,13 +277,13 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _format(kafka: Kafka, places: list[Place]) -> None:
+def _format(kafka: Kafka, places: list[Place], properties: Mapping[str, str]) -> None:
     """Write each node's settings and format its data folder, all at the same time."""
     running = []
     for place in places:
         settings = place.data.parent / "server.properties"
         place.data.mkdir(parents=True)
-        settings.write_text(render(server_properties(place, places)))
+        settings.write_text(render(server_properties(place, places, properties)))
         command = kafka.command(
             "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(settings), heap_mb=128
         )

@@ -7,6 +7,7 @@ import os
 import tarfile
 import time
 import weakref
+from collections.abc import Mapping
 
 from docker.errors import DockerException  # type: ignore[import-untyped]  # ships no types
 from testcontainers.core.container import DockerContainer
@@ -16,7 +17,7 @@ from testcontainers.core.exceptions import ContainerConnectException, ContainerS
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.brokers.broker import Broker, wait_for_brokers
-from streamjobs.kafka.brokers.properties import HOST, common_properties
+from streamjobs.kafka.brokers.properties import HOST, NONE, common_properties
 from streamjobs.kafka.brokers.selection import DEFAULT_IMAGE
 
 _CLIENT_PORT = 9092
@@ -29,7 +30,7 @@ _TAIL_LINES = 25
 _START_ERRORS = (ContainerStartException, ContainerConnectException, TimeoutError)
 
 
-def container_environment() -> dict[str, str]:
+def container_environment(more: Mapping[str, str] = NONE) -> dict[str, str]:
     """Return the ``KAFKA_*`` variables of the image: all of them.
 
     One variable alone makes the image drop its default settings. Clients have a listener of
@@ -51,6 +52,7 @@ def container_environment() -> dict[str, str]:
         "inter.broker.listener.name": "BROKER",
         "log.dirs": "/tmp/kraft-combined-logs",  # noqa: S108  the image's own place
         **common_properties(1),
+        **more,
     }
     names = {f"KAFKA_{k.upper().replace('.', '_')}": v for k, v in properties.items()}
     return {**names, "KAFKA_HEAP_OPTS": "-Xmx512m -XX:TieredStopAtLevel=1"}
@@ -59,12 +61,12 @@ def container_environment() -> dict[str, str]:
 class KafkaContainer(DockerContainer):
     """The image waits for a start script, which can name the port that Docker has mapped."""
 
-    def __init__(self, image: str, port: int | None) -> None:
+    def __init__(self, image: str, port: int | None, properties: Mapping[str, str]) -> None:
         super().__init__(image)
         here = _is_here(self.get_docker_client())
         # Docker takes an address too; testcontainers only says that it takes a number.
         self.ports[str(_CLIENT_PORT)] = (HOST, port) if here else port  # type: ignore[assignment]
-        self.with_envs(**container_environment())
+        self.with_envs(**container_environment(properties))
         wait = f"while [ ! -f {_SCRIPT} ]; do sleep 0.1; done; exec sh {_SCRIPT}"
         self.with_command(["sh", "-c", wait])
 
@@ -106,12 +108,15 @@ class ContainerBroker(Broker):
         self._end()
 
 
-def start_container(image: str | None = None, *, port: int | None = None) -> ContainerBroker:
+def start_container(
+    image: str | None = None, *, port: int | None = None, properties: Mapping[str, str] = NONE
+) -> ContainerBroker:
     """Start one node in a container.
 
     Args:
         image: one made like ``apache/kafka``, which is the default.
         port: on this machine; None: any free one.
+        properties: of the server, besides ours or in their place.
 
     Raises:
         BrokerSetupError: when the engine refuses, the image cannot be had, or Kafka does not
@@ -119,7 +124,7 @@ def start_container(image: str | None = None, *, port: int | None = None) -> Con
     """
     name = image or DEFAULT_IMAGE
     try:
-        container = KafkaContainer(name, port)
+        container = KafkaContainer(name, port, properties)
         try:
             broker = ContainerBroker(container, container.run())
             wait_for_brokers(broker.bootstrap, timeout=_START_SECONDS)

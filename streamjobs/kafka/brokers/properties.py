@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 HOST = "127.0.0.1"
+# No properties of the caller's own.
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,16 @@ class Place:
     data: Path
 
 
-def server_properties(place: Place, cluster: list[Place]) -> dict[str, str]:
-    """Return the ``server.properties`` of one combined (broker and controller) KRaft node."""
+def server_properties(
+    place: Place, cluster: list[Place], more: Mapping[str, str] = NONE
+) -> dict[str, str]:
+    """Return the ``server.properties`` of one combined (broker and controller) KRaft node.
+
+    Args:
+        place: of this node.
+        cluster: the places of all nodes.
+        more: the caller's own, which win.
+    """
     voters = ",".join(f"{p.node}@{HOST}:{p.controller_port}" for p in cluster)
     return {
         "process.roles": "broker,controller",
@@ -34,6 +46,7 @@ def server_properties(place: Place, cluster: list[Place]) -> dict[str, str]:
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(place.data),
         **common_properties(len(cluster)),
+        **more,
     }
 
 
