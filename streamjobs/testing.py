@@ -5,7 +5,8 @@ In the top ``conftest.py``: ``pytest_plugins = ["streamjobs.testing"]``. What th
 ``STREAMJOBS_TEST_BOOTSTRAP``
     an Apache Kafka that runs already, for ``kafka_broker``
 ``STREAMJOBS_TEST_PROTOCOLS``
-    ``classic,consumer``: tests that use ``group_protocol`` run once with each
+    ``classic,consumer``: tests that use ``group_protocol`` run once with each; those marked
+    ``@pytest.mark.only_protocol("classic", why="...")`` once, with the one they are about
 ``CI``
     ``true``: without a way to Apache Kafka its tests fail; otherwise they are skipped
 """
@@ -71,9 +72,20 @@ def group_protocol(request: pytest.FixtureRequest) -> GroupProtocol:
 
     With ``STREAMJOBS_TEST_PROTOCOLS`` the test runs once with each protocol it names.
     """
-    given = getattr(request, "param", None)
-    turn = zlib.crc32(request.node.nodeid.encode()) % len(_PROTOCOLS)
-    return cast("GroupProtocol", given) if given else _PROTOCOLS[turn]
+    if given := getattr(request, "param", None):
+        return cast("GroupProtocol", given)
+    if (only := _only(request.node)) is not None:
+        return only[0]
+    return _PROTOCOLS[zlib.crc32(request.node.nodeid.encode()) % len(_PROTOCOLS)]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make our mark known."""
+    config.addinivalue_line(
+        "markers",
+        "only_protocol(protocol, why): of classic or KIP-848 (consumer) groups the test is about "
+        "this kind alone, for that reason",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -81,14 +93,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = os.environ.get("STREAMJOBS_TEST_PROTOCOLS", "")
     if "group_protocol" not in metafunc.fixturenames or not wanted:
         return
-    protocols = [name.strip() for name in wanted.split(",")]
-    for name in protocols:
-        if name not in _PROTOCOLS:
-            raise pytest.UsageError(
-                f"STREAMJOBS_TEST_PROTOCOLS={wanted}: {name!r} is no group protocol, "
-                f"use {' or '.join(_PROTOCOLS)}"
-            )
+    protocols = [
+        _checked(name.strip(), f"STREAMJOBS_TEST_PROTOCOLS={wanted}") for name in wanted.split(",")
+    ]
+    if (only := _only(metafunc.definition)) is not None:
+        protocol, why = only
+        skip = [] if protocol in protocols else [pytest.mark.skip(reason=f"{protocol} only: {why}")]
+        metafunc.parametrize("group_protocol", [pytest.param(protocol, marks=skip)], indirect=True)
+        return
     metafunc.parametrize("group_protocol", protocols, indirect=True)
+
+
+def _only(test: pytest.Item) -> tuple[GroupProtocol, str] | None:
+    """The one kind of group that a test is about, where it is marked so, and why."""
+    mark = test.get_closest_marker("only_protocol")
+    if mark is None:
+        return None
+    return _checked(mark.args[0], f"the mark of {test.name}"), mark.kwargs["why"]
+
+
+def _checked(name: str, where: str) -> GroupProtocol:
+    if name not in _PROTOCOLS:
+        raise pytest.UsageError(
+            f"{where}: {name!r} is no group protocol, use {' or '.join(_PROTOCOLS)}"
+        )
+    return name
 
 
 def need_kafka(*, nodes: int = 1, own: bool = False) -> None:

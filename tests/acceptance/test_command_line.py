@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, start_broker
@@ -35,6 +37,7 @@ def test_no_broker_is_one_line_within_15_seconds(make_shop: Callable[[str], Any]
         assert "no Kafka broker answers at 127.0.0.1:1" in line
 
 
+@pytest.mark.only_protocol("classic", why="some of them belong to classic groups")
 def test_every_wrong_setting_is_told_at_once(make_shop: Callable[[str], Any]) -> None:
     # given wrong types, names that do not exist, and pairs that cannot be
     shop = make_shop("not an address")
@@ -48,7 +51,6 @@ def test_every_wrong_setting_is_told_at_once(make_shop: Callable[[str], Any]) ->
         "STREAMJOBS_KAFKA_MAX_POLL_INTERVAL_MS": "300000",
         "STREAMJOBS_KAFKA_ENABLE_AUTO_OFFSET_STORE": "true",
     }
-    shop.protocol = "classic"
     for command in (["status"], ["worker"]):
         # when a command is run
         err = shop.run(*command, expect=2).err
@@ -121,11 +123,9 @@ def test_the_whole_way_on_the_embedded_broker(
     registry.add_queue("slow", partitions=1, retry=Retry(("1m",)))
     with start_broker("embedded", topics=registry.topic_specs(app_name)) as broker:
         shop = make_shop(broker.bootstrap)
-        shop.protocol = "classic"
-        shop.more = {
-            "STREAMJOBS_DELIVERY": "idempotent",
-            "STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS": "2000",
-        }
+        shop.more = {"STREAMJOBS_DELIVERY": "idempotent"}
+        if shop.protocol == "classic":
+            shop.more["STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS"] = "2000"
         rows = shop.run("topics", "list", "--json").lines()
         assert all(row["exists"] and row["topic_id"] is None for row in rows)
         # when jobs are enqueued and run

@@ -31,6 +31,7 @@ from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.reader import Record, read
+from streamjobs.testing import GroupProtocol
 
 # What every scene's module begins with. A line is one write: it survives the process's SIGKILL.
 # A test loads the module too: what is changed inside of the product is changed IN_WORKER alone,
@@ -229,6 +230,14 @@ class Scene:
             done = admin.committed(name, partitions)
             logs = admin.watermarks(partitions)
         return sum(log.end - done.get(place, log.start) for place, log in logs.items())
+
+
+def short_session(protocol: GroupProtocol) -> dict[str, str]:
+    """Settings of a scene whose group forgets a killed worker after 6 s, and not after 15.
+
+    With KIP-848 that is the brokers' to say, and development brokers say so.
+    """
+    return {"kafka_session_timeout_ms": "6000"} if protocol == "classic" else {}
 
 
 def refusal(worker: WorkerProcess) -> str:

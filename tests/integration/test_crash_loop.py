@@ -21,7 +21,7 @@ OTHERS = 200
 
 def test_it_is_parked_in_the_dlq_and_all_others_run(make_scene: MakeScene) -> None:
     # Given a job among others that kills the process it runs in
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     calls = [send.call(customer=f"c{n}") for n in range(OTHERS)]
     calls.insert(OTHERS // 2, send.call(customer="killer"))

@@ -9,6 +9,7 @@ from integration.scene import scene_of
 
 from streamjobs.kafka.brokers import start_broker
 from streamjobs.kafka.brokers.broker import Broker
+from streamjobs.testing import GroupProtocol
 from streamjobs.topics import QueueTopics, queue_specs, schemas_spec
 
 SOURCE = """
@@ -25,20 +26,24 @@ def send(ctx: Context, customer: str, number: int) -> None:
 
 @pytest.mark.parametrize("engine", ["embedded", "kafka"])
 def test_the_whole_way_without_transactions(
-    engine: str, request: pytest.FixtureRequest, tmp_path: Path, app_name: str
+    engine: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    app_name: str,
+    group_protocol: GroupProtocol,
 ) -> None:
     # Given a broker of each kind
     if engine == "kafka":
         broker: Broker = request.getfixturevalue("kafka_broker")
-        run(broker.bootstrap, tmp_path, app_name)
+        run(broker.bootstrap, tmp_path, app_name, group_protocol)
     else:
         topics = queue_specs(QueueTopics(app_name, "mail"), partitions=2, delays=(0.1, 0.2))
         with start_broker("embedded", topics=[schemas_spec(app_name), *topics]) as broker:
-            run(broker.bootstrap, tmp_path, app_name)
+            run(broker.bootstrap, tmp_path, app_name, group_protocol)
 
 
-def run(bootstrap: str, folder: Path, name: str) -> None:
-    settings = {"delivery": "idempotent", "group_protocol": "classic"}
+def run(bootstrap: str, folder: Path, name: str, protocol: GroupProtocol) -> None:
+    settings = {"delivery": "idempotent", "group_protocol": protocol}
     with scene_of(SOURCE, folder=folder, name=name, bootstrap=bootstrap, **settings) as scene:
         # Given jobs that succeed, need two tries, and die
         send = scene.job("send")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from integration.scene import MakeScene, eventually
 
 SOURCE = """
@@ -17,6 +18,9 @@ def send(ctx: Context, customer: str, slow: bool = False) -> None:
     time.sleep(0.1)
     note("end", ctx.job_id)
 """
+pytestmark = pytest.mark.only_protocol(
+    "consumer", why="classic groups take all partitions back, whoever keeps them"
+)
 # So few that all of them are in hand when the shard is taken back, and that many are left by then.
 SHORT, SLOW = 400, 12
 LATE = 16
@@ -26,8 +30,7 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
     make_scene: MakeScene,
 ) -> None:
     # Given a worker with two shards, each with long jobs that run, and many short ones behind them
-    # (under KIP-848: the older protocol takes all partitions back, whoever keeps them)
-    scene = make_scene(SOURCE, group_protocol="consumer")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
     first = scene.worker("--concurrency", str(SLOW + 2))
@@ -53,7 +56,7 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
 
 def test_what_is_enqueued_meanwhile_for_a_kept_shard_begins(make_scene: MakeScene) -> None:
     # Given a worker that has long jobs of both of its shards in hand and nothing else
-    scene = make_scene(SOURCE, group_protocol="consumer")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
     first = scene.worker("--concurrency", str(SLOW + 2))

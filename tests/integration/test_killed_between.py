@@ -84,7 +84,7 @@ def starts(scene: Scene, job_id: str) -> list[int]:
 
 def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScene) -> None:
     # Given a job in a queue for each place, and a worker that is killed there
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     # What is at its end already, and committed: there the first plain commit is the job's.
     before = scene.app.jobs["job_plain"].enqueue(failures=0).id
     emptied = scene.worker("--drain", queue="plain")
@@ -123,7 +123,7 @@ def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScen
 
 def test_what_had_not_begun_is_begun_once_and_what_ran_runs_again(make_scene: MakeScene) -> None:
     # Given a worker with one thread, which runs a job for the second time, and others in hand
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     running = send.enqueue(number=0).id
     first = scene.worker("--concurrency", "1", "--http", "0", **MEMBER)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from integration.order import judge
-from integration.scene import MakeScene, Scene, WorkerProcess, eventually
+from integration.scene import MakeScene, Scene, WorkerProcess, eventually, short_session
 
 from streamjobs.failpoints import VARIABLE
 from streamjobs.testing import GroupProtocol
@@ -67,12 +67,11 @@ def test_nothing_is_lost_and_only_what_ran_runs_again(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker that is killed as it is given partitions, and two that run jobs
-    scene = make_scene(SOURCE)
-    session = {"STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS": "6000"} if group_protocol == "classic" else {}
+    scene = make_scene(SOURCE, **short_session(group_protocol))
     lines = enqueue(scene)
     first = {
         queue: scene.worker(
-            queue=queue, **{VARIABLE: f"{scene.folder}/{queue}.hits;loop.{queue}=kill@1"}, **session
+            queue=queue, **{VARIABLE: f"{scene.folder}/{queue}.hits;loop.{queue}=kill@1"}
         )
         for queue in QUEUES
     }
@@ -83,7 +82,7 @@ def test_nothing_is_lost_and_only_what_ran_runs_again(
 
     # When others join, and they are killed as they give partitions back: one before its running
     # jobs have ended, one after that
-    second = {queue: scene.worker("--drain", queue=queue, **session) for queue in QUEUES}
+    second = {queue: scene.worker("--drain", queue=queue) for queue in QUEUES}
     assert first["revoked"].wait() == -signal.SIGKILL
     eventually(lambda: "taken back" in first["drained"].errors, "one gives partitions back")
     scene.signal("go")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from integration.order import judge_numbers
 from integration.scene import MakeScene, eventually
+
+from streamjobs.testing import GroupProtocol
 
 SOURCE = """
 app.queue("mail", partitions=4, retry=Retry(delays=("100ms",)))
@@ -20,15 +21,14 @@ def send(ctx: Context, customer: str, number: int) -> None:
 JOBS, KEYS = 1_000, 50
 
 
-@pytest.mark.parametrize("protocols", [("classic", "consumer"), ("consumer", "classic")])
 def test_a_change_of_protocol_loses_and_repeats_nothing(
-    make_scene: MakeScene, protocols: tuple[str, str]
+    make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker that speaks one protocol
     scene = make_scene(SOURCE)
     send = scene.job("send")
-    old, new = protocols
-    first = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=old)
+    other = "consumer" if group_protocol == "classic" else "classic"
+    first = scene.worker("--concurrency", "2")
     eventually(lambda: ": assigned" in first.errors, "the first is there")
     scene.app.enqueue_many(
         send.call(customer=f"c{n % KEYS}", number=n // KEYS) for n in range(JOBS)
@@ -36,7 +36,7 @@ def test_a_change_of_protocol_loses_and_repeats_nothing(
     eventually(lambda: len(scene.noted("end")) > 20, "it works")
 
     # When one of the other protocol joins, and then takes its place
-    second = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=new)
+    second = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=other)
     eventually(lambda: ": assigned" in second.errors, "the second is there", within=40)
     assert first.stop() == 0, first.errors
 

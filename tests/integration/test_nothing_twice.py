@@ -26,7 +26,7 @@ JOBS = 500
 
 def test_behind_a_long_job_nothing_is_done_twice(make_scene: MakeScene) -> None:
     # Given a job that takes long, and jobs of other keys after it that end, one of them dead
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     member = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}
     send = scene.job("send")
     assert scene.app.enqueue_many(send.call(f"c{n}", n) for n in range(JOBS)).sent == JOBS

@@ -25,7 +25,7 @@ def test_a_new_tier_appears_and_what_lies_in_it_keeps_its_place(
 ) -> None:
     # Given a worker of the old release, and one of the new release that joins it with a new tier
     monkeypatch.setenv("SCENE_LADDER", OLD["SCENE_LADDER"])
-    scene = make_scene(SOURCE, group_protocol="consumer")  # under which the old one carries on
+    scene = make_scene(SOURCE)
     old = scene.worker(**OLD)
     eventually(lambda: "assigned" in old.errors, "the old one works")
     scene.environment.update(NEW)

@@ -30,7 +30,7 @@ def test_a_new_owner_knows_what_was_in_memory_in_both_tiers_and_in_main(
 ) -> None:
     # Given two keys whose heads failed once and run again, with more followers than memory keeps:
     # the ones above are in a middle tier
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     member = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}  # taken over without a wait
     lines = {key: enqueue(scene, key, 0, FIRST) for key in KEYS}
     first = scene.worker(**member)

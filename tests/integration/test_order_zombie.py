@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 
 from integration.order import attempts, judge
-from integration.scene import MakeScene, eventually
+from integration.scene import MakeScene, eventually, short_session
+
+from streamjobs.testing import GroupProtocol
 
 SOURCE = """
 app.queue("mail", partitions=1, retry=Retry(delays=("250ms", "6s")))
@@ -21,10 +23,12 @@ def send(ctx: Context, number: int, customer: str = "ann") -> None:
 """
 
 
-def test_a_zombie_begins_nothing_of_what_it_remembers(make_scene: MakeScene) -> None:
+def test_a_zombie_begins_nothing_of_what_it_remembers(
+    make_scene: MakeScene, group_protocol: GroupProtocol
+) -> None:
     # Given an owner that knows of a head in a long tier and of followers behind it, and sleeps.
-    # Under the classic protocol the client itself sees that its session is over; here it does not.
-    scene = make_scene(SOURCE, group_protocol="consumer")
+    # A classic client sees by itself that its session is over; with KIP-848 it does not.
+    scene = make_scene(SOURCE, **short_session(group_protocol))
     zombie = scene.worker(SCENE_ROLE="zombie")
     send = scene.job("send")
     line = [send.enqueue(0).id]

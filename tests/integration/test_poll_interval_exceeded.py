@@ -6,6 +6,7 @@ tells the group. What it has to commit when it wakes is of partitions that are s
 
 from __future__ import annotations
 
+import pytest
 from integration.scene import MakeScene, eventually
 
 SOURCE = """
@@ -33,10 +34,11 @@ def send(ctx: Context, customer: str, number: int) -> None:
 KEYS = ["bad-1", "bad-2", "bad-3", "good-1", "good-2", "good-3"]
 
 
+@pytest.mark.only_protocol("classic", why="KIP-848 members are told apart by heartbeats alone")
 def test_what_it_commits_too_late_is_refused_and_it_joins_again(make_scene: MakeScene) -> None:
     # Given a worker with jobs that run in both of its partitions
     short = {"kafka_session_timeout_ms": "6000", "kafka_max_poll_interval_ms": "6500"}
-    scene = make_scene(SOURCE, group_protocol="classic", **short)
+    scene = make_scene(SOURCE, **short)
     send = scene.job("send")
     heads = {key: send.enqueue(customer=key, number=0) for key in KEYS}
     assert {ref.partition for ref in heads.values()} == {0, 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from integration.scene import MakeScene, Scene, WorkerProcess, eventually
+from integration.scene import MakeScene, Scene, WorkerProcess, eventually, short_session
 
 from streamjobs.testing import GroupProtocol
 
@@ -67,8 +67,7 @@ def test_who_was_killed_has_its_name_back_when_its_session_has_ended(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker with a name that is killed
-    classic = {"kafka_session_timeout_ms": "6000"} if group_protocol == "classic" else {}
-    scene = make_scene(SOURCE, **classic)
+    scene = make_scene(SOURCE, **short_session(group_protocol))
     first = named(scene, "worker-0")
     eventually(lambda: moves(first), "it is in the group")
     first.kill()

@@ -31,7 +31,7 @@ def test_it_is_dead_after_three_workers_that_died_while_it_ran_alone(
     make_scene: MakeScene,
 ) -> None:
     # Given a job among others that kills the process it runs in, and the worker
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     calls = [send.call(customer=f"c{n}") for n in range(OTHERS)]
     killer = [send.options(id=KILLER).call(customer="killer")]

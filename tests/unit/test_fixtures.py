@@ -55,6 +55,31 @@ def test_a_protocol_that_does_not_exist_is_named(
     assert "'share' is no group protocol, use classic or consumer" in str(result.outlines)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "outcomes"),
+    [
+        ("", {"passed": 2}),
+        ("classic,consumer", {"passed": 2}),
+        ("classic", {"passed": 1, "skipped": 1}),
+    ],
+)
+def test_one_that_is_about_one_protocol_runs_once_with_that_one(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: str,
+    outcomes: dict[str, int],
+) -> None:
+    monkeypatch.setenv("STREAMJOBS_TEST_PROTOCOLS", wanted)
+    code = """
+        import pytest
+        @pytest.mark.only_protocol("classic", why="")
+        def test_one(group_protocol): assert group_protocol == "classic"
+        @pytest.mark.only_protocol("consumer", why="")
+        def test_two(group_protocol): assert group_protocol == "consumer"
+    """
+    run_tests(pytester, code).assert_outcomes(**outcomes)
+
+
 def test_app_names_are_valid_and_never_the_same(pytester: pytest.Pytester) -> None:
     code = """
         import pytest
