@@ -1,47 +1,67 @@
-"""A worker killed inside a transaction: its jobs run elsewhere long before that would expire."""
+"""A worker killed inside a transaction: another one that waits in the group runs its jobs soon.
+
+That is, after the session and 2 s more, long before the transaction would expire.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from integration.scene import MakeScene, eventually
+from integration.scene import MakeScene, Scene, eventually, short_session
 
-from streamjobs.clock import monotonic
-from streamjobs.kafka.cycle import TRANSACTION_TIMEOUT_MS
+from streamjobs.failpoints import VARIABLE
+from streamjobs.kafka.admin import Admin
+from streamjobs.testing import GroupProtocol
 
 SOURCE = """
 app.queue("mail", partitions=1, retry=Retry(delays=("100ms",)))
 
 @app.job(queue="mail", key="customer")
 def send(ctx: Context, customer: str) -> None:
-    note("start", customer)
-    if customer == "bad" and ctx.attempt == 1:
-        raise ValueError("the first time")
+    note("start", customer, time.monotonic())
+    if customer == "slow":
+        wait_for("go")
+    if customer == "bad" and not os.path.exists("go"):
+        raise ValueError("not yet")
     note("end", customer)
 """
+SESSION, AT_MOST_AFTER_IT = 6.0, 2.0
 
 
 # Before its offsets were sent only the tier's end is hidden; after it the offsets are not stable.
 @pytest.mark.parametrize("point", ["txn.produced", "txn.offsets-sent"])
-def test_the_next_owner_ends_it(make_scene: MakeScene, tmp_path: Path, point: str) -> None:
-    # Given a worker that dies while it moves a failed job to its tier
-    scene = make_scene(SOURCE, group_protocol="classic")
-    member = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}
-    first = scene.worker(**member, STREAMJOBS_FAILPOINTS=f"{tmp_path / 'hits'};{point}=kill@1")
-    scene.job("send").enqueue(customer="bad")
-    first.process.wait(30)
+def test_another_that_waits_ends_it_and_runs_its_jobs(
+    make_scene: MakeScene, group_protocol: GroupProtocol, point: str
+) -> None:
+    # Given two workers and one partition; whoever has it is to die as it moves a failed job
+    scene = make_scene(SOURCE, **short_session(group_protocol))
+    orders = {VARIABLE: f"{scene.folder / 'hits'};{point}=kill@1"}
+    workers = [scene.worker("--log-level", "info", **orders) for _ in range(2)]
+    with Admin(scene.app.settings) as admin:
+        eventually(lambda: admin.members(f"{scene.name}.mail") == 2, "both are in the group")
+    send = scene.job("send")
+    send.enqueue(customer="slow")
+    eventually(lambda: scene.noted("start"), "one job runs")
+    send.enqueue(customer="bad")
 
-    # When another takes its place
-    scene.job("send").enqueue(customer="good")
-    second = scene.worker("--log-level", "info", **member)
-    eventually(lambda: "assigned" in second.errors, "it joins")
-    joined = monotonic()
-    eventually(lambda: len(scene.noted("end")) == 2, "both have run")
-    took = monotonic() - joined
+    # When it dies
+    dead = eventually(lambda: [w for w in workers if w.process.poll() is not None], "one is killed")
+    (other,) = (worker for worker in workers if worker not in dead)
+    scene.signal("go")
+    send.enqueue(customer="good")
 
-    # Then it ends that transaction, and does not wait for its time
-    assert "whose worker is gone; it is ended" in second.errors
-    assert took < TRANSACTION_TIMEOUT_MS / 1000 / 2
-    assert second.stop() == 0
-    assert scene.noted("end") == {"good": 1, "bad": 1}
+    # Then the other one ends its transaction, and runs its jobs soon after its session
+    eventually(lambda: len(scene.noted("end")) == 3, "all have run")
+    assert "whose worker is gone; it is ended" in other.errors
+    killed = next(int(x[2]) / 1e9 for x in hits(scene) if x[0] == point and x[3] == "kill")
+    after = {w[1]: float(w[2]) - killed for w in scene.journal if w[0] == "start"}
+    assert set(after) == {"slow", "bad", "good"}
+    assert all(0 < seconds <= SESSION + AT_MOST_AFTER_IT for seconds in after.values()), after
+
+    # And each has ended once
+    assert other.stop() == 0
+    assert scene.noted("end") == {"slow": 1, "bad": 1, "good": 1}
+    assert scene.lag() == 0
+
+
+def hits(scene: Scene) -> list[list[str]]:
+    return [line.split() for line in (scene.folder / "hits").read_text().splitlines()]
