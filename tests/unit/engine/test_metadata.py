@@ -87,6 +87,14 @@ class TestText:
     def test_what_is_not_ours_or_damaged_says_nothing(self, words: str) -> None:
         assert read(words, 7) is None
 
+    @given(bounds_of, st.integers(0, 600))
+    def test_beside_another_offset_than_its_own_it_says_nothing(
+        self, bounds: list[int], offset: int
+    ) -> None:
+        beside = read(text(7, bounds), offset)
+
+        assert (beside is None) == (offset != 7 and len(bounds) > 1)
+
     def test_a_text_cut_short_anywhere_says_nothing_wrong(self) -> None:
         whole = text(7, [7, 9, 20, 25, 400])
 
@@ -259,12 +267,19 @@ class TestHandOver:
         assert cycle is not None
         assert cycle.notes[MAIN, 0].epoch == 5
 
-    def test_an_offset_that_an_operator_set_is_taken_as_it_is(self) -> None:
-        driver = new_owner({MAIN: Committed(0, None)})
+    @pytest.mark.parametrize("to", [0, 4, 8])
+    def test_beside_an_offset_that_an_operator_set_the_older_text_says_nothing(
+        self, to: int
+    ) -> None:
+        # Given what was told beside another offset: of its own ones all but two are complete
+        told = text(2, [2, 3, 5, 6, 10])
 
-        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(3)))
+        # When an operator has moved that one, and the text still stands beside it
+        driver = new_owner({MAIN: Committed(to, read(told, to))})
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(to, 12)))
 
-        assert [offset for _, offset in driver.started] == [0, 1, 2]
+        # Then all from there on begins
+        assert [offset for _, offset in driver.started] == list(range(to, 12))
 
 
 class TestRoom:
