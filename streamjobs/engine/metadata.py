@@ -238,8 +238,11 @@ def unpack(text: str, start: int) -> Above:
     return Above(bounds)
 
 
-def read(text: str | None, start: int) -> Metadata | None:
-    """Read the text beside the committed offset ``start``; None when it is not ours or damaged."""
+def read(text: str | None, start: int | None) -> Metadata | None:
+    """Read the text beside the committed offset ``start``; None when it is not ours or damaged.
+
+    Where ``start`` is None it is not known, and what is complete above it is not read.
+    """
     words = (text or "").split(" ")
     if len(words) != 7 or words[0] != VERSION:
         return None
@@ -247,7 +250,7 @@ def read(text: str | None, start: int) -> Metadata | None:
     if suspicion is None:
         return None
     try:
-        above = unpack(words[6], start)
+        above = Above() if start is None else unpack(words[6], start)
         epoch = None if words[4] == UNKNOWN else int(words[4])
         if above.bounds and int(words[5]) != above.upto:
             return None

@@ -324,7 +324,7 @@ class Taking:
 
 def read_id(text: str) -> str | None:
     """Read the last owner's transactional id from the text beside an offset, if it is told."""
-    metadata = read(text, 0)
+    metadata = read(text, None)
     return None if metadata is None else metadata.transactional_id
 
 
@@ -340,7 +340,7 @@ def _metadata(stand: Stand) -> Metadata | None:
 
 def read_tried(text: str) -> str | None:
     """Read from the text beside an offset which process tried a job alone, if one did."""
-    metadata = read(text, 0)
+    metadata = read(text, None)
     if metadata is None or not metadata.suspicion.trying:
         return None
     return process_of(metadata.transactional_id)

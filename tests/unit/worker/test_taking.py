@@ -19,7 +19,7 @@ from streamjobs.engine.taking import SUSPECTS
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
-from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_tried
+from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_id, read_tried
 
 SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
 IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
@@ -38,7 +38,6 @@ class Scene:
         self.stood: dict[str, Stand] = {}
         self.high = 0
         self.refusals: list[Exception] = []
-        self.held_back = False
         self.members: frozenset[str] = frozenset()
         self._ready: list[Stands | Ends] = []
 
@@ -55,10 +54,11 @@ class Scene:
         self._ready.append(Ends(number, token, {topic: self.high for topic, _ in partitions}))
 
     def answers(self) -> list[Stands | Ends]:
-        if self.held_back:
-            return []
         ready, self._ready = self._ready, []
         return ready
+
+    def later(self, answers: Sequence[Stands | Ends]) -> None:
+        self._ready = [*answers, *self._ready]
 
     def offsets(self, texts: dict[Partition, tuple[int, str]]) -> Any:
         return {pair: text for pair, text in texts.items() if pair in self.engine.owned}
@@ -145,18 +145,27 @@ def test_a_refused_claim_is_made_again_from_the_first_step() -> None:
 
 
 def test_an_answer_about_an_assignment_that_is_over_does_nothing() -> None:
+    # Given an answer that comes when its assignment is over, with offsets that have changed since
     scene = Scene()
-    scene.held_back = True
+    scene.stood = {MAIN: left(30, [30, 31, 90])}
     scene.assigned()
+    late = scene.answers()
     scene.engine.revoked(SHARD)
     scene.stood = {MAIN: left(50, [50, 51, 60])}
     scene.assigned()
+    news = scene.answers()
 
-    scene.held_back = False
-    scene.go_on(0.0, 0.0, 0.0)
+    # When it comes before the one that counts, and again after it
+    for answers in (late, news, late):
+        scene.later(answers)
+        scene.go_on(0.0)
 
+    # Then it does nothing, and the other one counts
     commits = [each[1][MAIN, 0][0] for each in scene.diary if each[0] == "commit"]
     assert commits == [50]
+    scene.go_on()
+    assert not scene.taking.busy
+    assert scene.started(50, 55, 60) == [50, 60]
 
 
 def test_without_an_offset_in_a_log_that_lost_its_beginning_it_asks_where_to_begin(
@@ -315,6 +324,20 @@ def test_which_process_tried_a_job_stands_in_its_text() -> None:
     assert [read_tried(text or "") for text in texts] == [FORMER, None, None]
     assert read_tried("checkpoint 17") is None
     assert read_tried(left(4, [], suspicion=TRIED).text or "") is None
+
+
+@pytest.mark.parametrize("bounds", [[], [4, 5, 9]])
+@pytest.mark.parametrize("offset", [0, 4])
+def test_whose_a_text_is_can_be_read_whatever_it_tells_of_offsets(
+    offset: int, bounds: list[int]
+) -> None:
+    """Who ends an open transaction, or asks whether an owner lives, has only the text."""
+    name = f"shop.mail.{FORMER}.00000001"
+    above = [each - 4 + offset for each in bounds]
+
+    text = left(offset, above, name=name, suspicion=TRIED).text or ""
+
+    assert (read_id(text), read_tried(text)) == (name, FORMER)
 
 
 def test_a_claim_that_brokers_have_no_room_for_is_an_alarm_until_it_is_taken() -> None:
