@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from streamjobs.headers import MAX_COUNT, headers_of, read_delivery, read_place
 # Records of a tier held in memory until due; only above it is the partition paused, since a pause
 # throws the client's prefetched records away (librdkafka rd_kafka_toppar_pause_resume).
 HELD_PER_TIER = 2_000
+# Of those that were taken out of turn, how many may be left in the buffer, beside as many as wait.
+LEFT = 500
 
 
 class Intake:
@@ -110,6 +113,9 @@ class Intake:
             log.watermark.received(received)
         if log.refetch is None:
             log.watermark.ended(last)
+        if len(log.held) > 2 * log.holding + LEFT:
+            # Most were taken before they were due: those are not kept until then.
+            log.held = deque(each for each in log.held if each[1].held)
         if log.holding >= HELD_PER_TIER and log.target is None:
             self._out.pause(log)
 

@@ -24,8 +24,9 @@ from unit.engine.drive import (
 )
 
 from streamjobs.engine.engine import Engine
-from streamjobs.engine.ladder import Ladder
-from streamjobs.engine.results import Rejected
+from streamjobs.engine.intake import HELD_PER_TIER
+from streamjobs.engine.ladder import Ladder, Ordering
+from streamjobs.engine.results import Failed, Rejected
 from streamjobs.headers import Reason
 
 SHARD = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
@@ -151,3 +152,119 @@ def test_the_same_key_in_another_topic_is_another_lane() -> None:
     driver.finish(0, None, mains[1])
     assert driver.started[2:] == [(mains[1], 1)]
     assert engine.cycle().offsets == {(mains[0], 0): 0, (mains[1], 0): 1}  # type: ignore[union-attr]
+
+
+def test_what_ran_before_it_was_due_is_not_kept_until_then(driver: Driver) -> None:
+    # Given thousands in a tier that only wait for the head of their line, due ten seconds later
+    total = 3 * HELD_PER_TIER
+    driver.engine.ended(MAIN, 0, total, 100.0)
+    waiting = origin(0, **{"sj-reason": "waiting"})[1:]
+    records = [
+        FakeMessage(LONG, n, at=100.0, headers_=[*origin(n)[:1], *waiting]) for n in range(total)
+    ]
+
+    # When all of them run as they are read, since it is their turn
+    for begin in range(0, total, 200):
+        driver.receive(*records[begin : begin + 200], now=100.0)
+        driver.finish_all()
+    assert driver.places == list(range(total))
+
+    # Then they are in memory no longer, though they come due much later
+    assert (driver.engine.load, driver.engine.held, driver.engine.waiting) == (0, 0, 0)
+    assert len(driver.engine._shards[0].logs[LONG].held) < HELD_PER_TIER
+
+
+@pytest.mark.parametrize("gone", [SHARD, SHARD[-1:]])
+def test_what_comes_again_after_a_rebalance_runs_whatever_was_known_of_it(
+    driver: Driver, gone: list[tuple[str, int]]
+) -> None:
+    # Given a job that runs, one behind it, one that only waits in a tier, and one behind that
+    retried = FakeMessage(SHORT, 0, b"parked", at=9.0, headers_=origin(2))
+    driver.main(0, 1)
+    driver.receive(retried, now=9.0)
+    driver.main(2, 3, key=b"parked")
+
+    # When their partitions go and come, and all of it is read again
+    driver.engine.revoked(gone)
+    driver.engine.assigned(gone)
+    take(driver.engine, committed={MAIN: 0, SHORT: 0}, ends={SHORT: 1})
+    driver.engine.take_flow()
+    driver.running.clear()
+    driver.runs.clear()
+    driver.started.clear()
+    driver.receive(retried, now=9.0)
+    driver.main(0, 1)
+    driver.main(2, 3, key=b"parked")
+
+    # Then all of it runs, each job once: of the one in the tier the record in main is the older
+    driver.tick(10.0)
+    while driver.running:
+        assert driver.running[0].log.live
+        driver.finish_place(driver.running[0].place)
+    assert sorted(driver.started) == [(MAIN, 0), (MAIN, 1), (MAIN, 3), (SHORT, 0)]
+    cycle = driver.engine.cycle()
+    assert cycle is not None
+    assert (cycle.offsets[MAIN, 0], cycle.offsets[SHORT, 0]) == (4, 1)
+
+
+def test_jobs_that_wait_for_a_retry_leave_room_for_others(
+    make_driver: Callable[..., Driver],
+) -> None:
+    # Given ten times as many jobs in a tier as may be in hand
+    driver = make_driver(capacity=4)
+    own(driver.engine, 0)
+    for n in range(40):
+        driver.main(n, key=b"%d" % n)
+        driver.finish(n, Failed(FAILURE, retry_after=5.0))
+    driver.receive(*(FakeMessage(LONG, n, b"%d" % n, headers_=origin(n)) for n in range(40)))
+    assert driver.engine.held == driver.engine.parked_keys == 40
+
+    # When time passes in which main would be paused if memory were full
+    for seconds in range(9):
+        driver.tick(float(seconds))
+        assert not driver.engine.full
+
+    # Then more is fetched, and runs
+    assert not driver.paused(MAIN)
+    driver.main(40, key=b"free")
+    assert driver.started[-1] == (MAIN, 40)
+
+
+def test_a_retried_job_is_in_the_lane_of_its_own_topic() -> None:
+    # Given two main topics with the same key, in one of which a job runs
+    mains = (f"{MAIN}.high", f"{MAIN}.low")
+    engine = Engine(Ladder(TOPICS, mains, {SHORT: 1.0}, (1.0,), {}))
+    driver = Driver(engine)
+    engine.assigned([(topic, 0) for topic in (*mains, SHORT)])
+    take(engine, ends={SHORT: 0})
+    driver.receive(FakeMessage(mains[0], 0))
+    engine.ended(mains[1], 0, 1, 0.0)
+
+    # When a job of the other one comes due in the tier that both have
+    retried = FakeMessage(SHORT, 0, headers_=[("sj-origin", f"{mains[1]}:0:0".encode())])
+    driver.receive(retried, now=1.0)
+
+    # Then it waits for none but its own, and its end frees its own alone
+    assert driver.started == [(mains[0], 0), (SHORT, 0)]
+    driver.receive(FakeMessage(mains[0], 1), FakeMessage(mains[1], 1))
+    driver.finish(0, None, SHORT)
+    assert driver.started[2:] == [(mains[1], 1)]
+
+
+def test_where_the_partition_is_one_line_a_job_that_always_fails_is_dead_in_the_end(
+    make_driver: Callable[..., Driver],
+) -> None:
+    # Given one line, whose head waits in its place, with its state in memory alone
+    driver = make_driver(ordering=Ordering.PARTITION, immediate=1)
+    own(driver.engine, 0)
+    driver.main(0, 1)
+
+    # When it fails as often as it is tried
+    for now in (0.0, 0.0, 1.0, 11.0):
+        driver.tick(now)
+        driver.finish(0, FAILED)
+
+    # Then it is dead, and the line goes on
+    (move,) = driver.engine.cycle().moves  # type: ignore[union-attr]
+    assert (move.topic, move.reason, move.delivery.attempts) == (DLQ, Reason.EXHAUSTED, 4)
+    assert driver.started[-1] == (MAIN, 1)
