@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from streamjobs.kafka import group
 from streamjobs.settings import Settings
@@ -13,9 +19,11 @@ from streamjobs.settings import Settings
 
 class FakeConsumer:
     def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
         self.callbacks: dict[str, Any] = {}
         self.member = "m1"
         self.results: list[Any] = []
+        self.refusal: KafkaException | None = None
         self.queue: list[Any] = []
         self.owned = [3]
         self.at: dict[int, int] = {}
@@ -46,6 +54,8 @@ class FakeConsumer:
         return [TopicPartition("shop.mail", number) for number in self.owned]
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[Any]:
+        if self.refusal is not None:
+            raise self.refusal
         return self.results
 
     def subscribe(self, topics: list[str], **callbacks: Any) -> None:
@@ -162,3 +172,62 @@ def test_a_commit_that_one_partition_refuses_is_refused(member: group.GroupConsu
 
     with pytest.raises(group.CommitRefused, match=r"shop\.mail\[4\]"):
         member.commit([])
+
+
+@pytest.mark.parametrize(
+    ("code", "gone"),
+    [
+        (KafkaError.REBALANCE_IN_PROGRESS, False),
+        (KafkaError.UNKNOWN_MEMBER_ID, True),
+        (KafkaError._WAIT_COORD, False),
+    ],
+)
+def test_a_commit_that_fails_as_the_group_changes_is_refused_and_no_more(
+    member: group.GroupConsumer, code: int, gone: bool
+) -> None:
+    consumer: Any = member._consumer
+    consumer.refusal = KafkaException(KafkaError(code))
+
+    with pytest.raises(group.CommitRefused) as refused:
+        member.commit([])
+
+    assert refused.value.gone is gone
+
+
+class Refused(TopicPartition):
+    """What the client tells of a partition whose offset was not taken."""
+
+    error = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+
+
+@pytest.mark.parametrize(
+    ("error", "partitions", "told"),
+    [
+        (KafkaError(KafkaError.REBALANCE_IN_PROGRESS), [], KafkaError.REBALANCE_IN_PROGRESS),
+        (None, [TopicPartition("shop.mail", 3), Refused("shop.mail", 4)], Refused.error.code()),
+        (None, [TopicPartition("shop.mail", 3)], None),
+    ],
+    ids=["all", "one of them", "none"],
+)
+def test_what_became_of_a_commit_that_was_not_waited_for_is_told_once(
+    member: group.GroupConsumer,
+    error: KafkaError | None,
+    partitions: list[TopicPartition],
+    told: int | None,
+) -> None:
+    consumer: Any = member._consumer
+    answers: list[Any] = []
+    member.begin_commit([], answers.append)
+
+    for _ in range(2):
+        consumer.config["on_commit"](error, partitions)
+
+    assert [None if each is None else each.code() for each in answers] == [told]
+
+
+def test_where_its_offset_is_not_in_the_log_a_member_is_sent_nowhere_else(
+    member: group.GroupConsumer,
+) -> None:
+    consumer: Any = member._consumer
+
+    assert consumer.config["auto.offset.reset"] == "error"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from unit.engine.drive import (
     DLQ,
     FAILED,
@@ -17,7 +18,7 @@ from unit.engine.drive import (
 )
 
 from streamjobs.engine.intake import HELD_PER_TIER
-from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Succeeded
+from streamjobs.engine.results import DISCARDED, RELEASED, Failed, Rejected, Result, Succeeded
 from streamjobs.headers import Origin, Reason
 
 
@@ -361,16 +362,22 @@ class TestOwnership:
         driver.main(3, 4, 5)
         assert driver.engine.load == 3
 
-    def test_what_ran_when_a_shard_stopped_counts_for_nothing(self, driver: Driver) -> None:
+    @pytest.mark.parametrize(
+        "late", [FAILED, Rejected(FAILURE, Reason.REJECTED), Succeeded(("child",))]
+    )
+    def test_what_ran_when_a_shard_stopped_counts_for_nothing(
+        self, driver: Driver, late: Result
+    ) -> None:
         driver.main(0, key=b"a")
         driver.main(1, key=b"b")
         running = list(driver.running)
-        running[0].result = FAILED
+        running[0].result = late
 
         driver.engine.revoked([(LONG, 0)])
         driver.engine.finished(running, 0.0)
 
         assert driver.engine.cycle() is None
+        assert not driver.engine.moves_wait
         assert driver.engine.load == 0
         assert driver.engine.counts == {}
 

@@ -6,6 +6,7 @@ import base64
 import time
 import zlib
 from collections.abc import Mapping
+from itertools import accumulate
 from random import Random
 
 import pytest
@@ -31,6 +32,7 @@ from streamjobs.engine.watermark import Watermark
 IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
 # Scattered, so that where they stand takes room to tell.
 BUSY = set(Random(3).sample(range(1, 199), 80))
+SCATTERED = [0, *accumulate(Random(3).choices(range(1, 4), k=99), initial=1)]
 SHARD = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
 
 bounds_of = st.lists(st.integers(1, 300), min_size=2, max_size=60).map(
@@ -54,6 +56,7 @@ class TestText:
         )
 
         assert told.isascii()
+        assert told.isprintable()
         expected = Metadata(clean, "shop.mail.ab", "topic-id", 3, Above(tuple(bounds)))
         assert read(told, 7) == expected
 
@@ -281,6 +284,27 @@ class TestHandOver:
         # Then all from there on begins
         assert [offset for _, offset in driver.started] == list(range(to, 12))
 
+    @pytest.mark.parametrize("gone", [SHARD, SHARD[-1:]])
+    def test_an_offset_that_was_set_counts_for_an_owner_who_knew_more(
+        self, gone: list[tuple[str, int]]
+    ) -> None:
+        # Given an owner who was told what is complete, and has completed more
+        driver = new_owner({MAIN: Committed(7, read(text(7, [7, 9, 20]), 7))})
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(7, 24)))
+        for offset in (8, 21, 22):
+            driver.finish(offset)
+
+        # When its partitions go and come, and the offset was set meanwhile
+        driver.engine.revoked(gone)
+        driver.engine.assigned(gone)
+        take(driver.engine, committed={MAIN: 0})
+        driver.engine.take_flow()
+        driver.started.clear()
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(24)))
+
+        # Then all from there on runs
+        assert [offset for _, offset in driver.started] == list(range(24))
+
 
 class TestRoom:
     @pytest.fixture(autouse=True)
@@ -323,4 +347,51 @@ class TestRoom:
         driver.finish_all()
         driver.commit()
         driver.tick(0.2)
+        assert not driver.paused(MAIN)
+
+    def test_as_much_is_told_as_there_is_room_for(self) -> None:
+        # Given more that ends out of order than can be told
+        first = new_owner({MAIN: None})
+        first.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(200)))
+        ended = set(range(1, 199)) - BUSY
+        for offset in ended:
+            first.finish(offset)
+        stood = committed(first)
+        assert stood.offset == 0
+
+        # When it dies
+        second = new_owner({MAIN: stood})
+        second.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(200)))
+
+        # Then the next one runs again of what had ended only what could not be told
+        assert stood.metadata is not None
+        upto = stood.metadata.above.upto
+        again = {offset for _, offset in second.started} & ended
+        assert again == {offset for offset in ended if offset >= upto}
+        assert len(again) < len(ended) - 5
+
+    def test_what_was_told_is_told_again_or_nothing_is(self) -> None:
+        # Given what an owner with more room has told
+        stood = Committed(0, read(text(0, SCATTERED), 0))
+        driver = new_owner({MAIN: stood})
+
+        # When something has ended, and there is less room
+        end = SCATTERED[-1]
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(end)))
+        driver.finish(max(offset for _, offset in driver.started))
+
+        # Then nothing is committed that tells less, until all of it can be told
+        assert driver.engine.cycle(everything=True) is None
+        driver.finish_all()
+        assert committed(driver).offset == end
+
+    def test_what_the_last_owner_left_is_read_though_there_is_no_room(self) -> None:
+        # Given what an owner with more room has told, and not all of it was read again
+        driver = new_owner({MAIN: Committed(0, read(text(0, SCATTERED), 0))})
+        driver.receive(*(FakeMessage(MAIN, n, b"k%d" % n) for n in range(20)))
+        driver.finish(max(offset for _, offset in driver.started))
+        driver.engine.cycle()
+
+        # When time passes, then main is read on: what is incomplete there has to run for more room
+        driver.tick(0.1)
         assert not driver.paused(MAIN)

@@ -23,6 +23,7 @@ from unit.engine.drive import (
 
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.metadata import read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.results import Rejected, Succeeded
 from streamjobs.headers import Origin, Reason, foreign, read_delivery
@@ -439,3 +440,50 @@ class TestRefused:
         assert not stand.cycle.run()
 
         assert stand.cycle.refused == {0: "shop.gone does not exist"}
+
+
+def test_what_is_given_back_is_committed_as_far_as_it_is_complete_and_called_clean(
+    stand: Stand,
+) -> None:
+    # Given a job that has not ended below some that have
+    for offset in range(4):
+        stand.driver.main(offset, key=b"%d" % offset)
+    for offset in (0, 2, 3):
+        stand.driver.finish(offset)
+
+    # When its partition is given back
+    assert stand.cycle.run(wait=True, clean=[(MAIN, 0)])
+
+    # Then it is the first that the next owner runs
+    assert stand.diary == [("commit", {(MAIN, 0): 1})]
+    told = read(stand.texts[MAIN, 0], 1)
+    assert told is not None
+    assert told.clean
+    assert told.above.bounds == (1, 2, 4)
+
+
+def test_a_dead_letter_commits_nothing_that_others_have_not_done(stand: Stand) -> None:
+    stand.driver.main(0, key=b"a")
+    stand.driver.main(1, key=b"b")
+    stand.driver.finish(1, Rejected(FAILURE, Reason.REJECTED))
+
+    assert stand.cycle.run()
+
+    ((_, (record,), offsets, _),) = stand.diary
+    assert (record.topic, offsets) == (DLQ, {(MAIN, 0): 0})
+
+
+def test_dead_letters_keep_key_value_headers_and_their_order(stand: Stand) -> None:
+    for offset in (3, 4, 5):
+        headers = (("x", b"%d" % offset),)
+        stand.driver.receive(FakeMessage(MAIN, offset, b"k", headers_=headers))
+    for offset in (3, 4, 5):
+        stand.driver.finish(offset, Rejected(FAILURE, Reason.REJECTED))
+
+    assert stand.cycle.run()
+
+    ((_, records, _, _),) = stand.diary
+    assert [(r.topic, r.key, r.value) for r in records] == [
+        (DLQ, b"k", b"%d" % offset) for offset in (3, 4, 5)
+    ]
+    assert [r.headers[-1] for r in records] == [("x", b"%d" % offset) for offset in (3, 4, 5)]
