@@ -81,17 +81,13 @@ class Outbox:
         """Have no more fetched of a partition."""
         if not log.paused:
             log.paused = True
-            partition = (log.topic, log.partition)
-            # Resuming is told last: one that came before this and was not told would undo it.
-            if partition in self.flow.resume:
-                self.flow.resume.remove(partition)
-            self.flow.pause.append(partition)
+            _last_word((log.topic, log.partition), self.flow.pause, self.flow.resume)
 
     def resume(self, log: Log) -> None:
         """Have a partition fetched again."""
         if log.paused:
             log.paused = False
-            self.flow.resume.append((log.topic, log.partition))
+            _last_word((log.topic, log.partition), self.flow.resume, self.flow.pause)
 
     def seek(self, log: Log, offset: int) -> None:
         """Have a partition read again from ``offset``; what arrives before that is dropped."""
@@ -104,3 +100,10 @@ class Outbox:
             runs[:] = [run for run in runs if run[0].log.live]
         self.moves[:] = [move for move in self.moves if move.record.log.live]
         self.children[:] = [child for child in self.children if child[0].log.live]
+
+
+def _last_word(pair: Partition, said: list[Partition], unsaid: list[Partition]) -> None:
+    """Say this of a partition in place of the opposite: both may be decided in one turn."""
+    if pair in unsaid:
+        unsaid.remove(pair)
+    said.append(pair)

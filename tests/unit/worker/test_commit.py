@@ -431,6 +431,23 @@ class TestRefused:
 
         assert set(stand.driver.engine.take_flow().pause) == {(t, 0) for t in (MAIN, SHORT, LONG)}
 
+    def test_it_is_not_fetched_either_after_it_was_tried_in_vain(
+        self, stand: Stand, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given one that stands still, and the consumer has been told
+        stand.driver.main(0)
+        stand.driver.finish(0, Rejected(FAILURE, Reason.REJECTED))
+        stand.send_refusals = [CycleFailed("no", refused={(DLQ, 0): "too large"})] * 2
+        assert not stand.cycle.run()
+        stand.driver.engine.take_flow()
+
+        # when it is tried again, and refused again
+        monkeypatch.setattr(stand.cycle, "_try_again", 0.0)
+        assert not stand.cycle.run()
+
+        # then the consumer is not told to fetch it
+        assert stand.driver.engine.take_flow().resume == []
+
     def test_a_child_job_that_is_refused_holds_its_parents_shard(self, stand: Stand) -> None:
         stand.driver.main(0)
         stand.driver.finish(0, Succeeded((Onward("shop.gone", -1, b"k", b"v"),)))
