@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -32,6 +32,8 @@ IDLE_MS = 5_000
 MESSAGE_MAX_BYTES = 1_000_000_000
 # No client call of the loop takes longer; what is not done then is asked again.
 CALL_TIMEOUT = 1.0
+# Seconds without a delivery report after which it is asked whether all topics are there.
+PROGRESS_TIMEOUT = 0.5
 # Seconds that the end of an aborted transaction is waited for. Where its mark cannot be written,
 # for want of replicas, that would be for ever; with another id one can go on, and what was aborted
 # stays so.
@@ -71,6 +73,11 @@ class CycleFailed(StreamjobsError):
         self.gone = gone
         self.fatal, self.refused = fatal, dict(refused or {})
         super().__init__(message)
+
+
+def does_not_exist(topic: str) -> str:
+    """Say why nothing can be written to a topic that the cluster does not have."""
+    return f"{topic} does not exist"
 
 
 class Written(Protocol):
@@ -125,14 +132,18 @@ class _Producing:
     def _failed(self) -> CycleFailed:
         """What was not delivered, and what of it never will be."""
         told = {pair: f"{pair[0]}[{pair[1]}]: {e.str()}" for pair, e in self._failures.items()}
-        missing = {topic for topic in {topic for topic, _ in told} if self._missing(topic)}
+        missing = self.missing({topic for topic, _ in told})
         refused = {
-            pair: f"{pair[0]} does not exist" if pair[0] in missing else text
+            pair: does_not_exist(pair[0]) if pair[0] in missing else text
             for pair, text in told.items()
             if pair[0] in missing or self._failures[pair].code() in PERMANENT
         }
         some = sorted(set(told.values()))[:5]
         return CycleFailed("not delivered: " + "; ".join(some), refused=refused)
+
+    def missing(self, topics: Iterable[str]) -> set[str]:
+        """Ask the cluster which of these topics it does not have; asking makes none."""
+        return {topic for topic in topics if self._missing(topic)}
 
     def _missing(self, topic: str) -> bool:
         """Whether the cluster says that there is no such topic: what goes there only times out."""
@@ -164,8 +175,27 @@ class _Producing:
                         raise
                     self._failures[record.topic, record.partition] = inner
                     break
-        while self._producer.flush(CALL_TIMEOUT):
-            pass  # delivery.timeout.ms ends it
+        self._flush(records)
+
+    def _flush(self, records: Sequence[Written]) -> None:
+        """Wait for the delivery reports; what goes to a topic that is not there is given up early.
+
+        Such a record would only time out (``delivery.timeout.ms``), and other shards wait with it.
+        """
+        left = len(records)
+        while before := left:
+            left = self._producer.flush(PROGRESS_TIMEOUT)
+            if not left or left < before:
+                continue
+            if absent := self.missing({record.topic for record in records}):
+                self._failures |= {
+                    (record.topic, record.partition): KafkaError(KafkaError._UNKNOWN_TOPIC)  # noqa: SLF001
+                    for record in records
+                    if record.topic in absent
+                }
+                self._producer.purge(in_flight=False)
+                self._producer.flush(PROGRESS_TIMEOUT)  # its reports are not the next cycle's
+                return
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

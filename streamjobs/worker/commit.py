@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,12 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move
 from streamjobs.failpoints import ACTIVE, hit
 from streamjobs.headers import Reason, foreign, headers_of, write_move
-from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.cycle import (
+    CycleFailed,
+    IdempotentProducer,
+    TransactionalProducer,
+    does_not_exist,
+)
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.observe.metrics import WorkerMetrics
@@ -86,6 +91,7 @@ class CommitCycle:
         self.refused: dict[int, str] = {}
         self.alarms: tuple[str, ...] = ()
         self._try_again = self._tell_again = 0.0
+        self._doubted: set[str] = set()
         self._under_way: Cycle | None = None
         self._clean: Collection[Partition] = ()
 
@@ -177,11 +183,23 @@ class CommitCycle:
             hit("cycle.dead-letters")
         if self._producer is None:
             self._producer = self._make_producer(self.transactional_id or "")
+        self._look_first(records)
         if isinstance(self._producer, TransactionalProducer):
             self._producer.send(records, offsets, self._consumer.metadata)
         else:
             self._producer.send(records)
             self._consumer.commit(offsets)
+
+    def _look_first(self, records: Sequence[Onward]) -> None:
+        """Ask whether topics that were refused are there, before a second is waited for them."""
+        if not self._doubted or self._producer is None:
+            return
+        absent = self._producer.missing(self._doubted.intersection(r.topic for r in records))
+        refused = {
+            (r.topic, r.partition): does_not_exist(r.topic) for r in records if r.topic in absent
+        }
+        if refused:
+            raise CycleFailed("; ".join(sorted(set(refused.values()))), refused=refused)
 
     def _settle(self) -> None:
         """Have a plain commit that is under way answered first.
@@ -213,10 +231,13 @@ class CommitCycle:
             for number in {move.record.log.partition for move in cycle.moves}:
                 if self.refused.pop(number, None):
                     logger.warning("queue %s: partition %d goes on", self._queue, number)
+            if not self.refused:
+                self._doubted.clear()
 
     def _stand_still(self, cycle: Cycle, refused: Mapping[Partition, str]) -> None:
         """Isolate the shards whose records are refused, and go on with the others."""
         topics = {topic: why for (topic, _), why in refused.items()}
+        self._doubted |= topics.keys()
         why: dict[int, str] = {}
         for move in cycle.moves:
             number = move.record.log.partition

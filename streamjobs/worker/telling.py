@@ -139,8 +139,8 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
     """
     told = [absent(topic) for topic in sorted([*missing])]
     told += [
-        f"partition {number} stands still: {why}; "
-        "'streamjobs -A module:app topics plan' says what mends it"
+        f"partition {number} stands still: {why}; 'streamjobs -A module:app topics plan' says "
+        "what is wrong with topics, and 'topics apply' mends it"
         for number, why in sorted([*refused.items()])
     ]
     return told

@@ -12,7 +12,12 @@ from confluent_kafka import TopicPartition
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
-from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.cycle import (
+    DELIVERY_TIMEOUT_MS,
+    CycleFailed,
+    IdempotentProducer,
+    TransactionalProducer,
+)
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.reader import read
 from streamjobs.settings import Settings, load_settings
@@ -242,3 +247,38 @@ def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.Monk
     # then it is asked again, and committed once
     assert place.there(place.main, offset) == [b"a", *[b"b"] * (offset - 1)]
     assert place.committed() == offset
+
+
+@pytest.mark.parametrize("kind", ["transactional", "idempotent"])
+def test_a_topic_that_is_not_there_is_told_soon_and_nothing_is_left_of_it(
+    place: Place, kind: str
+) -> None:
+    # given a producer that has written, and one record for a topic that is not there
+    member = place.member()
+    gone = f"{place.name}.gone"
+    records = [Onward(place.main, 1, None, b"beside"), Onward(gone, 0, None, b"lost")]
+    transactional = TransactionalProducer(place.settings(), place.name)
+    idempotent = IdempotentProducer(place.settings())
+
+    def send(records: list[Onward], offset: int) -> None:
+        if kind == "transactional":
+            transactional.send(records, place.offset(offset), member.metadata)
+        else:
+            idempotent.send(records)
+
+    send([Onward(place.main, 0, None, b"a")], 1)
+
+    # when both are sent, then it is told long before the record times out
+    began = monotonic()
+    with pytest.raises(CycleFailed) as caught:
+        send(records, 2)
+    assert monotonic() - began < DELIVERY_TIMEOUT_MS / 2000
+    assert caught.value.refused == {(gone, 0): f"{gone} does not exist"}
+
+    # and when the topic is made, it has what is sent from then on and nothing else
+    with Admin(place.settings()) as admin:
+        admin.apply(admin.plan([TopicSpec(gone, 1)]))
+    if kind == "transactional" and caught.value.fatal:
+        transactional = TransactionalProducer(place.settings(), place.name)
+    send([Onward(gone, 0, None, b"b")], 3)
+    assert place.there(gone, 1) == [b"b"]

@@ -222,6 +222,18 @@ class Scene:
         for answer in answers.values():
             answer.result(10)
 
+    def delete(self, topic: str) -> None:
+        """Delete ``APP.TOPIC``, and wait until the broker has it no more."""
+        admin, name = AdminClient(admin_config(self.app.settings)), f"{self.name}.{topic}"
+        admin.delete_topics([name])[name].result(10)
+        eventually(lambda: name not in admin.list_topics(timeout=5).topics, "the topic is gone")
+
+    def committed(self, partition: int, queue: str = "mail") -> int | None:
+        """What the queue's group has committed of a partition of its main topic."""
+        place = (f"{self.name}.{queue}", partition)
+        with Admin(self.app.settings) as admin:
+            return admin.committed(place[0], [place]).get(place)
+
     def lag(self, queue: str = "mail") -> int:
         """How many offsets of the main topic's partitions are not committed."""
         name = f"{self.name}.{queue}"

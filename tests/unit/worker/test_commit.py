@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class Stand:
     producers: int = 0
     names: list[str] = field(default_factory=list)
     texts: dict[Partition, str] = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         consumer: Any = self
@@ -110,6 +111,9 @@ class Stand:
                 stand.diary.append(("send", records, *told))
                 if stand.send_refusals:
                     raise stand.send_refusals.pop(0)
+
+            def missing(self, topics: Iterable[str]) -> set[str]:
+                return stand.absent.intersection(topics)
 
         return Fake()
 
@@ -447,6 +451,30 @@ class TestRefused:
 
         # then the consumer is not told to fetch it
         assert stand.driver.engine.take_flow().resume == []
+
+    def test_a_topic_that_was_missing_is_asked_for_before_it_is_tried_again(
+        self, stand: Stand, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given a shard that stands still since there is no DLQ
+        stand.driver.main(0)
+        stand.driver.finish(0, Rejected(FAILURE, Reason.REJECTED))
+        stand.send_refusals = [CycleFailed("no", refused={(DLQ, 0): "gone"})]
+        assert not stand.cycle.run()
+        sent = len(stand.diary)
+
+        # when it is tried again and is still not there, then nothing is sent
+        stand.absent = {DLQ}
+        monkeypatch.setattr(stand.cycle, "_try_again", 0.0)
+        assert not stand.cycle.run()
+        assert len(stand.diary) == sent
+        assert stand.cycle.refused == {0: f"{DLQ} does not exist"}
+
+        # and when it is there, it is
+        stand.absent = set()
+        monkeypatch.setattr(stand.cycle, "_try_again", 0.0)
+        assert stand.cycle.run()
+        assert len(stand.diary) == sent + 1
+        assert stand.cycle.refused == {}
 
     def test_a_child_job_that_is_refused_holds_its_parents_shard(self, stand: Stand) -> None:
         stand.driver.main(0)

@@ -1,0 +1,93 @@
+"""A DLQ is deleted, and then a job dies: its partition stands still, loudly, and no other one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+from integration.scene import MakeScene, Scene, eventually, refusal
+
+SOURCE = """
+app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
+
+@app.job(queue="mail", key="customer")
+def send(ctx: Context, customer: str, dies: bool = False) -> None:
+    note("start", ctx.job_id, customer, time.monotonic())
+    if dies:
+        raise DeadLetter("nobody wants it")
+    note("end", customer)
+"""
+# Seconds between the other partition's jobs, and how far apart two of them may begin: after 5 s
+# without a turn a worker has to ask first whether its partitions are its own still.
+EVERY, PATIENCE = 0.1, 4.0
+
+
+def test_its_partition_stands_still_alone_until_the_topic_is_back(make_scene: MakeScene) -> None:
+    # Given a worker, and a stream of jobs in partition 1
+    scene = make_scene(SOURCE)
+    send = scene.job("send")
+    where = {key: send.enqueue(customer=key).partition for key in ("a", "b", "c", "d", "e")}
+    bad = next(key for key, partition in where.items() if partition == 0)
+    good = next(key for key, partition in where.items() if partition == 1)
+    worker = scene.worker("--http", "0")
+    eventually(lambda: len(scene.noted("end")) == len(where), "the first jobs are done")
+    eventually(lambda: scene.lag() == 0, "which is committed")
+    with streaming(scene, good):
+        eventually(lambda: scene.noted("end")[good] > 5, "they run")
+
+        # When the DLQ is deleted, and a job of partition 0 dies
+        scene.delete("mail.dlq")
+        dead = send.enqueue(customer=bad, dies=True)
+
+        # Then it is told as an error, with the remedy, and the worker is not ready
+        told = eventually(lambda: refusal(worker), "it is not ready")
+        assert f"{scene.name}.mail.dlq" in told
+        assert "topics apply" in told
+        (line,) = [x for x in worker.errors.splitlines() if "partition 0 stands still" in x]
+        assert " ERROR " in line
+        assert f"{scene.name}.mail.dlq" in line
+        assert "topics apply" in line
+
+        # And nothing of it is committed or begun, although it is tried again; the others go on
+        after = send.enqueue(customer=bad)
+        so_far = scene.noted("end")[good]
+        eventually(lambda: scene.noted("end")[good] > so_far + 6 / EVERY, "two more tries")
+        assert scene.committed(dead.partition) == dead.offset
+        assert scene.noted("end")[bad] == 1
+        assert max(b - a for a, b in pairwise(begun(scene, good))) < PATIENCE
+
+        # And when the topic is there again, the job is in it, once, and the next one has run
+        scene.create_topics()
+        eventually(lambda: not refusal(worker), "it is ready again")
+    eventually(lambda: scene.noted("end")[bad] == 2, "the next one has run")
+    eventually(lambda: scene.lag() == 0, "all is committed")
+    assert worker.stop() == 0, worker.errors
+    (letter,) = scene.dead()
+    assert letter["id"] == dead.id
+    assert scene.noted("start")[dead.id] == scene.noted("start")[after.id] == 1
+    assert max(b - a for a, b in pairwise(begun(scene, good))) < PATIENCE
+
+
+def begun(scene: Scene, customer: str) -> list[float]:
+    """When the jobs of a customer began."""
+    return [float(x[3]) for x in scene.journal if x[0] == "start" and x[2] == customer]
+
+
+@contextmanager
+def streaming(scene: Scene, customer: str) -> Iterator[None]:
+    """Enqueue a job for this customer every so often."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(EVERY):
+            scene.job("send").enqueue(customer=customer)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
