@@ -35,6 +35,7 @@ POINTS = (
     "cycle.taken",
     "cycle.dead-letters",
     "cycle.plain",
+    "cycle.plain-sent",
     "cycle.plain-done",
     "cycle.settled",
     "cycle.transaction-done",

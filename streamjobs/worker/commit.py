@@ -164,6 +164,7 @@ class CommitCycle:
             hit("cycle.plain")
             self._under_way = cycle
             self._consumer.begin_commit(offsets, self._answered)
+            hit("cycle.plain-sent")
 
     def _texts(self, cycle: Cycle) -> dict[Partition, tuple[int, str]]:
         """What to commit, with what the next owner has to know of it."""
