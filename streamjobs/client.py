@@ -203,7 +203,7 @@ class Client:
             if error is None:
                 done.set_result(JobRef(record.id, record.topic, partition, offset))
             else:
-                done.set_exception(error)
+                done.set_exception(_unacknowledged(error, record.id))
 
         sender = self._producers.sender()
         pause = threading.Event()
@@ -230,7 +230,7 @@ class Client:
             if error is None:
                 done.set_result(JobRef(record.id, record.topic, partition, offset))
             else:
-                done.set_exception(error)
+                done.set_exception(_unacknowledged(error, record.id))
 
         def report(error: StreamjobsError | None, partition: int, offset: int) -> None:
             # A loop that was closed has nobody left who waits.
@@ -379,3 +379,14 @@ def _require_mapping(job: str, row: object) -> None:
     if not isinstance(row, Mapping):
         problem = f"a row is {type(row).__name__}, not a mapping of names to values"
         raise InvalidArguments(job, (problem,))
+
+
+def _unacknowledged(error: StreamjobsError, job_id: str) -> StreamjobsError:
+    """Say of which job it is not known whether it is in the log."""
+    if not isinstance(error, EnqueueError) or not error.retriable:
+        return error
+    message = (
+        f"job {job_id}: {error}. It may be in the log all the same: enqueue it again with "
+        f".options(id={job_id!r}), so that its handler can tell the two by ctx.job_id"
+    )
+    return EnqueueError(message, retriable=True, job_id=job_id)

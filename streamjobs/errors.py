@@ -83,10 +83,12 @@ class EnqueueError(StreamjobsError):
 
     Attributes:
         retriable: whether the same call can succeed later.
+        job_id: of the one job that was enqueued, where its record was sent: to enqueue it again
+            under the same id.
     """
 
-    def __init__(self, message: str, *, retriable: bool) -> None:
-        self.retriable = retriable
+    def __init__(self, message: str, *, retriable: bool, job_id: str | None = None) -> None:
+        self.retriable, self.job_id = retriable, job_id
         super().__init__(message)
 
 

@@ -22,6 +22,8 @@ from streamjobs.settings import MAX_POLL_INTERVAL_MS, Settings
 if TYPE_CHECKING:
     from streamjobs.worker.runner import Worker
 
+logger = logging.getLogger("streamjobs.worker")
+
 REJECTS = 3
 # New containers between two looks for garbage in cycles. A received record and its headers are ten,
 # and none of them is ever in a cycle; with Python's own 700 that search was a third of a rebuild.
@@ -86,7 +88,7 @@ def worker(
     """Run jobs until SIGTERM or SIGINT, which lets running jobs end; a second one abandons them.
 
     Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead),
-    128 and its number after a second signal.
+    128 and its number after a second signal, or after one that ended a drain before all was done.
     """
     from streamjobs.cli.child import child_command, log_to_stderr, source_of
     from streamjobs.worker.runner import Options, Worker
@@ -106,7 +108,7 @@ def worker(
         old_partitions=old_partitions,
     )
     running = Worker(source, names, options)
-    _stop_on_signals(running.stop)
+    seen = _stop_on_signals(running.stop)
     _search_less_garbage()
     with _served(running, http_host, port):
         running.run()
@@ -114,6 +116,9 @@ def worker(
     if as_json:
         for report in reports:
             click.echo(json.dumps(report))
+    if drain and seen and not running.drained:
+        logger.warning("stopped before all was drained: what is left waits for the next worker")
+        sys.exit(128 + seen[0])
     if fail_on_dead and any(report["dead"] for report in reports):
         sys.exit(REJECTS)
 
@@ -129,7 +134,7 @@ def _served(running: Worker, host: str, port: int | None) -> Iterator[None]:
     server = serve(
         host, port, live=running.live, ready=running.ready, registry=running.metrics_registry
     )
-    logging.getLogger("streamjobs.worker").info("HTTP on %s:%d", host, server.port)
+    logger.info("HTTP on %s:%d", host, server.port)
     try:
         yield
     finally:
@@ -155,8 +160,12 @@ def _search_less_garbage() -> None:
         gc.set_threshold(GARBAGE_THRESHOLD, *older)
 
 
-def _stop_on_signals(stop: Callable[[], None]) -> None:
-    """Drain on the first signal, give up on the second: nothing uncommitted is ever lost by it."""
+def _stop_on_signals(stop: Callable[[], None]) -> list[int]:
+    """Drain on the first signal, give up on the second: nothing uncommitted is ever lost by it.
+
+    Returns:
+        The first one's number, once it has come.
+    """
     seen: list[int] = []
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -167,3 +176,4 @@ def _stop_on_signals(stop: Callable[[], None]) -> None:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    return seen

@@ -20,7 +20,7 @@ from confluent_kafka import (
 
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled
-from streamjobs.kafka.config import consumer_config
+from streamjobs.kafka.config import consumer_config, silent
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
 from streamjobs.kafka.members import client_id
 from streamjobs.settings import Settings
@@ -123,8 +123,10 @@ class GroupConsumer:
             **NEVER_ELSEWHERE,
         )
         self._consumer = Consumer(config)
-        # Reads high watermarks; a member of nothing.
-        self._ends = Consumer(consumer_config(settings, group, isolation_level="read_uncommitted"))
+        # Reads high watermarks; a member of nothing. What is wrong is told by its calls: nobody
+        # polls it, so its log would come when it closes, all at once.
+        aside = {"isolation_level": "read_uncommitted", "logger": silent}
+        self._ends = Consumer(consumer_config(settings, group, **aside))
         self._consumer.subscribe(
             list(topics),
             on_assign=self._on_assign,
@@ -267,6 +269,13 @@ class GroupConsumer:
         """Leave the group; ``on_revoked`` is called for what is still owned."""
         self._consumer.close()
         self._ends.close()
+
+    def abandon(self) -> None:
+        """Go without a word: the group's coordinator is away, and would be waited for.
+
+        No callback is called; the group does without this member once its session has ended.
+        """
+        del self._consumer, self._ends
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:

@@ -87,6 +87,8 @@ class QueueLoop(threading.Thread):
         self.outdated = False  # set by whoever sees that a topic is not the one it began with
         self._member = True
         self._last_poll, self._pace = 0.0, Pace()
+        self._cut_off = False  # from the group's coordinator, at the end
+        self._name_taken = ""
         self._telling = Telling(queue, self.tally)
         self._tripped = False
 
@@ -99,6 +101,8 @@ class QueueLoop(threading.Thread):
     @property
     def troubles(self) -> list[str]:
         """What keeps some of its partitions from going on, a sentence each."""
+        if self._name_taken:
+            return [self._name_taken]
         cycle: CommitCycle | None = getattr(self, "_cycle", None)  # there is none before it joins
         if cycle is None:
             return []
@@ -147,7 +151,11 @@ class QueueLoop(threading.Thread):
 
     def _leave(self) -> None:
         self._taking.close()
-        self._consumer.close()
+        if self._cut_off:
+            self.engine.revoked([*self.engine.owned])
+            self._consumer.abandon()
+        else:
+            self._consumer.close()
 
     def _rejoin(self, parts: Parts) -> None:
         """Begin anew with a ladder that has grown, or one of whose topics was made anew.
@@ -164,7 +172,9 @@ class QueueLoop(threading.Thread):
 
     def _join_later(self, why: Exception) -> None:
         """Try to join until our name in the group is free; after a crash that takes a session."""
-        logger.warning("queue %s: not joined yet, tries again: %s", self.queue, why)
+        if not self._name_taken:
+            self._name_taken = f"not in its group yet: {why}"
+            logger.warning("queue %s: %s; trying on", self.queue, self._name_taken)
         self._leave()
         self._stop_asked.wait(JOIN_RETRY)
         self._join()
@@ -302,8 +312,7 @@ class QueueLoop(threading.Thread):
             self.engine.received(polled.messages, wall())
         for topic, partition, offset in polled.ends:
             self.engine.ended(topic, partition, offset, wall())
-        if polled.strayed or self._taking.strays.open:
-            deleted = self._taking.strays.find(polled.strayed, monotonic())
+        if deleted := self._taking.find(polled.strayed, monotonic()):
             self._metrics.deleted(self.queue, deleted)
 
     def _count(self, polled: Polled) -> None:
@@ -319,6 +328,7 @@ class QueueLoop(threading.Thread):
         if flow.resume:
             self._consumer.resume(flow.resume)
         for topic, partition, offset in flow.seek:
+            self._taking.sought([(topic, partition)])
             self._consumer.seek((topic, partition), offset)
 
     # -- rebalances, inside poll and close ---------------------------------------------------
@@ -328,6 +338,7 @@ class QueueLoop(threading.Thread):
         self._telling.partitions(logging.INFO, "assigned", partitions)
         self.engine.assigned(partitions)
         hit("loop.assigned")
+        self._name_taken = ""
         if self.state is State.JOINING:
             self.state = State.RUNNING
 
@@ -383,6 +394,8 @@ class QueueLoop(threading.Thread):
             self._telling.not_done(why, self._drain_budget, running)
         if not giving.commit(partitions):
             self._telling.not_committed(why, self._drain_budget)
+            # Leaving in good order asks the same coordinator, and waits for it again.
+            self._cut_off = self.state is State.DRAINING and self._cycle.member
 
     def _keep_going(self, seconds: float) -> None:
         """A turn without the consumer, for the shards that are kept."""

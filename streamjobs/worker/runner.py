@@ -89,6 +89,7 @@ class Worker:
 
     Attributes:
         metrics_registry: where its metrics are registered.
+        drained: whether all was done that it was to drain.
     """
 
     def __init__(self, source: Source, queues: Sequence[str], options: Options) -> None:
@@ -96,6 +97,7 @@ class Worker:
         self._queues = [source.registry.find_queue(name) for name in queues]
         self._stop_asked, self._ended = threading.Event(), threading.Event()
         self._loops: list[QueueLoop] = []
+        self.drained = False
         self._outdated: set[str] = set()
         self._watch = TopicWatch(source.settings, self._renew)
         self.metrics_registry = CollectorRegistry()
@@ -342,6 +344,7 @@ class Worker:
         with Drained(self._source.settings, ladders) as drained:
             while not self._ended.wait(DRAIN_CHECK):
                 if drained.now():
+                    self.drained = True
                     return
 
 

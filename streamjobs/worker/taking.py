@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -108,6 +108,8 @@ class Taking:
         self._stood: dict[int, dict[str, Committed | None]] = {}
         self._again: dict[int, float] = {}
         self._nowhere: dict[int, str] = {}
+        self._known: set[int] = set()
+        self._astray: list[tuple[str, int, int]] = []
 
     @property
     def troubles(self) -> list[str]:
@@ -162,11 +164,28 @@ class Taking:
             self.begin(late)
         return vanished
 
+    def find(self, strayed: Iterable[tuple[str, int, int]], now: float) -> int:
+        """Find out where partitions go on whose next offset is not in their log; see ``Strays``.
+
+        Only once it is known where their shard begins: the offset may be that of a topic that is
+        no more, and then the engine has it read from its beginning.
+        """
+        self._astray += strayed
+        ready = [each for each in self._astray if each[1] in self._known]
+        self._astray = [each for each in self._astray if each[1] not in self._known]
+        return self.strays.find(ready, now) if ready or self.strays.open else 0
+
+    def sought(self, partitions: Collection[Partition]) -> None:
+        """These are read from elsewhere now: what was found out of them does not count."""
+        self._astray = [each for each in self._astray if each[:2] not in partitions]
+        self.strays.forget(partitions)
+
     def forget(self, partitions: Collection[Partition]) -> None:
         """These are not ours any more."""
-        self.strays.forget(partitions)
+        self.sought(partitions)
         for number in {number for _, number in partitions}:
             self._nowhere.pop(number, None)
+            self._known.discard(number)
 
     def close(self) -> None:
         """Ask nothing more."""
@@ -225,6 +244,7 @@ class Taking:
                     committed[topic] = None  # beyond the log's end, it says nothing of this log
         ends = {topic: end for topic, end in answer.of.items() if topic in self._topics.tiers}
         hit("loop.answered")
+        self._known.add(answer.number)
         self._engine.taken(answer.number, committed, ends, wall())
         return any(each is not None and each.vanished for each in committed.values())
 

@@ -359,6 +359,11 @@ def test_a_broker_that_goes_away_is_reported_in_bounded_time(app_name: str) -> N
     assert one.value.retriable
     assert many.value.retriable
     assert awaited.value.retriable
+    # and of one job, by which id it can be enqueued again
+    for single in (one.value, awaited.value):
+        assert single.job_id is not None
+        assert f".options(id={single.job_id!r})" in str(single)
+    assert one.value.job_id != awaited.value.job_id
     assert time.monotonic() - began < 12
     app.close()
 

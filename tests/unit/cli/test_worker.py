@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -84,3 +85,32 @@ def test_a_drain_that_outlasts_the_groups_patience_is_refused(
     assert result.exit_code == (2 if refused else 0), result.output
     told = f"--drain-budget {budget} s must be below max.poll.interval.ms="
     assert (told in result.output) is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "drained", "code"),
+    [(("--drain",), False, 143), (("--drain",), True, 0), ((), False, 0)],
+)
+def test_a_drain_that_was_stopped_does_not_say_that_all_is_done(
+    arguments: tuple[str, ...], drained: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts go on when all is done, and only then."""
+
+    class Stopped:
+        def __init__(self, *_: Any) -> None:
+            self.drained = drained
+
+        def stop(self) -> None: ...
+
+        def run(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+        def report(self) -> list[dict[str, Any]]:
+            return [{"queue": "mail", "dead": 0}]
+
+    monkeypatch.setattr(runner, "Worker", Stopped)
+
+    done = CliRunner().invoke(cli, ["-A", "shop_of_worker:app", "worker", "--json", *arguments])
+
+    assert done.exit_code == code
+    assert json.loads(done.stdout.splitlines()[0])["queue"] == "mail"

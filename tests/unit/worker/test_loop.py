@@ -129,6 +129,9 @@ class Script:
     def close(self) -> None:
         self.diary.append("closed")
 
+    def abandon(self) -> None:
+        self.diary.append("abandoned")
+
     def topics(self) -> set[str] | None:
         return self.there.pop(0) if self.there else {MAIN, SHORT, LONG}
 
@@ -513,6 +516,9 @@ def test_a_commit_that_nobody_takes_is_told_and_not_asked_for_for_ever(
     assert "has not taken the last commit" in caplog.text
     tries = 100_000 - len(script.succeeds)
     assert tries < 6 or member
+    # And who may be in the group still does not wait for the coordinator a second time
+    assert script.diary[-2:] == ["abandoned" if member else "closed", "ended"]
+    assert script.engine.owned == set() or not member
 
 
 def test_after_a_rebalance_jobs_are_begun_again(make: Callable[..., Script]) -> None:

@@ -32,7 +32,7 @@ class Scene:
         ladder = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), IDS)
         self.engine = Engine(ladder)
         me: Any = self
-        topics = Topics("shop.mail", (SHORT, LONG), IDS, from_earliest, drain)
+        topics = Topics("shop.mail", (SHORT, LONG), IDS, from_earliest, drain, IDS.get)
         self.taking = Taking(self.engine, me, me, topics)
         self.diary: list[Any] = []
         self.stood: dict[str, Stand] = {}
@@ -67,6 +67,12 @@ class Scene:
         self.diary.append(("commit", offsets))
         if self.refusals:
             raise self.refusals.pop(0)
+
+    def marks(self, _: Partition) -> tuple[int, int]:
+        return 0, 5
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.diary.append(("seek", partition, offset))
 
     def assigned(self) -> None:
         self.engine.assigned(SHARD)
@@ -349,3 +355,28 @@ def test_a_claim_that_brokers_have_no_room_for_is_an_alarm_until_it_is_taken() -
     assert "set offset.metadata.max.bytes=4096" in alarm
     scene.go_on(1.0, 1.0)
     assert scene.taking.troubles == []
+
+
+def test_where_a_topic_was_made_again_its_old_offset_is_no_trouble(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a topic that was made again, whose group has an offset of the old one
+    scene = Scene()
+    old = Note(100, "-", 100, whole=True, topic_id="older-id", epoch=0).text(None, clean=True)
+    scene.stood = {MAIN: Stand(100, old)}
+    scene.assigned()
+
+    # When the consumer says that its log does not have it before that is known, and after it
+    scene.taking.find([(MAIN, 0, 100)], 0.0)
+    scene.go_on()
+    scene.taking.sought([place[:2] for place in scene.engine.take_flow().seek])
+    scene.taking.find([], 0.0)
+
+    # Then it does not stand still: it is read from its beginning
+    assert "stands still" not in caplog.text
+    assert scene.taking.troubles == []
+
+    # And what is not in the log later on is found out at once
+    scene.taking.find([(MAIN, 0, 100)], 1.0)
+    (why,) = scene.taking.troubles
+    assert "shop.mail[0] stands still: its log ends at 5, and offset 100" in why
