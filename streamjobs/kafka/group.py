@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -260,6 +261,23 @@ class GroupConsumer:
                 what = f"{done.topic}[{done.partition}]: {done.error.str()}"
                 raise CommitRefused(what, gone=done.error.code() in REMOVED)
 
+    def coordinated(self, timeout: float) -> bool:
+        """Whether the group's coordinator answers within so many seconds.
+
+        A commit that is waited for has no time of its own: without a coordinator it takes as long
+        as a session (librdkafka's rd_kafka_cgrp_defer_offset_commit), 45 s under KIP-848.
+        """
+        asked = self._consumer.assignment()[:1]
+        if not asked:
+            return True
+        try:
+            self._ends.committed(asked, timeout=timeout)
+        except KafkaException as error:
+            told = kafka_error(error).str()
+            logger.debug("group %s: no answer from its coordinator: %s", self.group, told)
+            return False
+        return True
+
     @property
     def metadata(self) -> Any:
         """The group metadata that fences a transaction; to be read anew for each."""
@@ -273,9 +291,10 @@ class GroupConsumer:
     def abandon(self) -> None:
         """Go without a word: the group's coordinator is away, and would be waited for.
 
-        No callback is called; the group does without this member once its session has ended.
+        No callback is called; the group does without this member once its session has ended. The
+        client is never freed, since that waits as well: for its commits, and to leave.
         """
-        del self._consumer, self._ends
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._consumer))
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:

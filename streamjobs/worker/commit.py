@@ -34,6 +34,8 @@ from streamjobs.worker.telling import too_long
 
 logger = logging.getLogger("streamjobs.worker")
 
+# Seconds for an answer of the group's coordinator, before a commit that would wait for it for long.
+COORDINATOR_PATIENCE = 1.0
 # Seconds before a record that the broker refused for good is tried again, and between its alarms.
 REFUSED_RETRY, REFUSED_TOLD = 5.0, 60.0
 
@@ -116,6 +118,8 @@ class CommitCycle:
         if self.refused and monotonic() >= self._try_again:
             self._try_again = monotonic() + REFUSED_RETRY
             self._engine.go_on()
+        if wait and not self._consumer.coordinated(COORDINATOR_PATIENCE):
+            return False
         cycle = self._engine.cycle(everything=everything or bool(clean))
         if cycle is None:
             return True

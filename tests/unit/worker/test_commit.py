@@ -56,6 +56,7 @@ class Stand:
     names: list[str] = field(default_factory=list)
     texts: dict[Partition, str] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
+    coordinators: list[bool] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         consumer: Any = self
@@ -85,6 +86,9 @@ class Stand:
             raise NotAMember("not a member")
         self.texts.update({pair: text for pair, (_, text) in offsets.items()})
         return [(pair, offset) for pair, (offset, _) in offsets.items() if pair in self.owned]
+
+    def coordinated(self, _timeout: float) -> bool:
+        return self.coordinators.pop(0) if self.coordinators else True
 
     def begin_commit(self, offsets: list[Any], done: Callable[[Any], None]) -> None:
         self.diary.append(("begin", dict(offsets)))
@@ -155,6 +159,21 @@ def test_one_plain_commit_is_under_way_at_a_time(stand: Stand) -> None:
     stand.answers[0](None)
     stand.cycle.run()
     assert stand.diary[1:] == [("begin", {(MAIN, 0): 2})]
+
+
+def test_a_commit_that_is_waited_for_is_not_made_before_the_coordinator_answers(
+    stand: Stand,
+) -> None:
+    # Given a job that has ended, and a coordinator that is away, for which a commit would wait long
+    stand.driver.main(0)
+    stand.driver.finish(0)
+    stand.coordinators = [False]
+
+    # When a commit is made that is waited for, then it is not, until there is one
+    assert not stand.cycle.run(wait=True)
+    assert (stand.diary, stand.cycle.member) == ([], True)
+    assert stand.cycle.run(wait=True)
+    assert stand.diary == [("commit", {(MAIN, 0): 1})]
 
 
 def test_a_refused_plain_commit_is_made_again(stand: Stand) -> None:
