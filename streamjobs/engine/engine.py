@@ -15,19 +15,18 @@ from collections.abc import Collection, Mapping, Sequence
 from streamjobs.breaker import Breaker
 from streamjobs.engine.ahead import Ahead
 from streamjobs.engine.alone import Alone, Permit
-from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.cycles import Cycle, Cycles
 from streamjobs.engine.decide import Decider
 from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
-from streamjobs.engine.lane import Lane
-from streamjobs.engine.metadata import Committed, Note
-from streamjobs.engine.outbox import Flow, Outbox, Partition
+from streamjobs.engine.metadata import Committed
+from streamjobs.engine.outbox import Flow, Partition
 from streamjobs.engine.parking import Parking
 from streamjobs.engine.pressure import Pressure
-from streamjobs.engine.records import Log, Message, Move, Record, Run, by_partition
+from streamjobs.engine.records import Log, Message, Record, Run, by_partition
 from streamjobs.engine.results import RELEASED, Crashed, Failed, Outcome
 from streamjobs.engine.shard import Shard
+from streamjobs.engine.state import EngineState
 from streamjobs.engine.taking import Taking
 from streamjobs.engine.turns import Turns
 
@@ -37,7 +36,7 @@ FINE = frozenset({Outcome.SUCCEEDED, Outcome.DISCARDED})
 HEAD_PATIENCE = 10.0
 
 
-class Engine:
+class Engine(EngineState):
     """Decides for one queue of one worker.
 
     Args:
@@ -47,9 +46,7 @@ class Engine:
         permit: shared by the queues of a process; see ``Alone``.
 
     Attributes:
-        breaker: its state; None: there is none.
         alone: its suspects that are tried one at a time.
-        counts: outcomes since the caller last emptied it, by (job name, outcome).
     """
 
     def __init__(
@@ -60,17 +57,14 @@ class Engine:
         breaker: Breaker | None = None,
         permit: Permit | None = None,
     ) -> None:
-        self._ladder, self._capacity = ladder, capacity
+        super().__init__(ladder, capacity, breaker)
+        self._ladder = ladder
         self._expected = {*ladder.mains, *ladder.reads}
         self._rungs = {topic: rung for rung, topic in enumerate(ladder.reads, start=1)}
         self._epoch = 0
-        self._shards: dict[int, Shard] = {}
-        self._logs: dict[Partition, Log] = {}
         self._questions: list[int] = []
-        self.breaker = None if breaker is None else BreakerState(breaker)
         self._probing = self._withheld = False
         self._ahead = Ahead()
-        self._out = Outbox([[] for _ in ladder.mains])
         self._parking = Parking(ladder, self._out)
         self._turns = Turns(ladder, self._out, self._parking)
         self._intake = Intake(ladder, self._out, self._parking, self._turns)
@@ -79,7 +73,6 @@ class Engine:
         self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
         self.alone = Alone(self._out, permit)
-        self.counts = self._out.counts
 
     # -- events ------------------------------------------------------------------------------
 
@@ -340,65 +333,6 @@ class Engine:
                 shard.still = False
                 for log in shard.logs.values():
                     self._out.resume(log)
-
-    # -- state -------------------------------------------------------------------------------
-
-    @property
-    def load(self) -> int:
-        """Records that run, are ready, or wait behind one that runs."""
-        return sum(shard.load for shard in self._shards.values())
-
-    @property
-    def held(self) -> int:
-        """Records of tiers in memory that are not due."""
-        return sum(log.holding for log in self._logs.values())
-
-    @property
-    def waiting(self) -> int:
-        """Records in memory behind a parked job of their key."""
-        return sum(shard.waiting for shard in self._shards.values())
-
-    @property
-    def parked_keys(self) -> int:
-        """Keys with a job in a tier, in the shards that are owned."""
-        lanes = (x for s in self._shards.values() for by in s.lanes.values() for x in by.values())
-        return sum(isinstance(x, tuple) or (isinstance(x, Lane) and bool(x.order)) for x in lanes)
-
-    @property
-    def moves_wait(self) -> bool:
-        """Whether records wait to be written: they should not wait for the next plain commit."""
-        return bool(self._out.moves or self._out.children)
-
-    @property
-    def last_move(self) -> Move | None:
-        """The move decided last, as a sample for the log; asking forgets it."""
-        move, self._out.last_move = self._out.last_move, None
-        return move
-
-    @property
-    def full(self) -> bool:
-        """Whether no more records should be fetched for now."""
-        return self.load >= self._capacity
-
-    @property
-    def owned(self) -> set[Partition]:
-        """The partitions owned at present."""
-        return set(self._logs)
-
-    @property
-    def standing(self) -> dict[Partition, Note]:
-        """What is committed of the partitions owned at present, where anything is."""
-        return {p: log.committed for p, log in self._logs.items() if log.committed is not None}
-
-    @property
-    def tripped(self) -> bool:
-        """Whether the breaker is open: nearly everything failed, and the queue pauses itself."""
-        return self.breaker is not None and self.breaker.open
-
-    def next_due(self) -> float | None:
-        """When the next held record is due, in seconds since the epoch, or None."""
-        heads = (log.held[0][0] for log in self._logs.values() if log.held)
-        return min(heads, default=None)
 
     # -- inside ------------------------------------------------------------------------------
 
