@@ -78,6 +78,11 @@ class Alone:
         self.any = self.on or any(log.suspicion.crashes for log in doubted)
 
     @property
+    def idle(self) -> bool:
+        """Whether there is nothing to go on with."""
+        return not (self.any or self.doubts or any(self._waits))
+
+    @property
     def marks(self) -> bool:
         """Whether a mark waits to be committed."""
         return self._trial is not None and not self._begun and not self._is_told(self._trial)

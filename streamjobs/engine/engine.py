@@ -229,7 +229,7 @@ class Engine(EngineState):
         if self._pressure.regulate(self._shards.values(), now):
             for shard in self._shards.values():
                 self._parking.move_followers(shard, HEAD_PATIENCE, now)
-        if self.alone.any or self.alone.doubts:
+        if not self.alone.idle:
             self.finished(self.alone.go_on(self._logs.values()), now)
             still = {number for number, shard in self._shards.items() if shard.still}
             if (not self.tripped or self._probing) and self.alone.choose(now, still):

@@ -357,6 +357,26 @@ class TestTryingAlone:
 
         assert [run[0].log.partition for run in owner.turn()] == [1]
 
+    def test_what_ended_a_child_before_runs_on_when_the_shard_in_doubt_is_taken_away(self) -> None:
+        # Given a shard in doubt, and one of which a job waits to be tried, for what its headers say
+        owner = Owner(THREE, Suspicion())
+        tell = [(topic, 1) for topic in (MAIN, SHORT, LONG)]
+        owner.engine.revoked(tell)
+        owner.engine.assigned(tell)
+        take(owner.engine, committed={MAIN: Committed(4)}, ends={SHORT: 1})
+        told = (("sj-origin", b"T:1:3"), ("sj-attempt", b"2"), ("sj-crashes", b"1"))
+        owner.receive(0)
+        first = owner.turn()
+        message = FakeMessage(SHORT, 0, b"k", partition_=1, headers_=told)
+        owner.engine.received([message], 100.0)
+        assert (offsets(first), owner.turn()) == ([[0]], [])
+
+        # When the shard in doubt is somebody else's
+        owner.engine.revoked([(topic, 0) for topic in (MAIN, SHORT, LONG)])
+
+        # Then it runs
+        assert [run[0].log.topic for run in owner.turn()] == [SHORT]
+
     def test_once_enough_was_tried_the_rest_runs_beside_each_other(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
