@@ -55,6 +55,7 @@ class Alone:
         self._rest: Run = []
         self._rank = 0
         self._begun, self._since, self._cleared = False, 0.0, False
+        self._held = False
         self._untold: dict[Log, None] = {}
         self.on = self.any = self.doubts = False
         self.growth = 1
@@ -80,12 +81,14 @@ class Alone:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to go on with."""
-        return not (self.any or self.doubts or any(self._waits))
+        return not (self.any or self.doubts or self._held or any(self._waits))
 
     @property
     def marks(self) -> bool:
-        """Whether a mark waits to be committed."""
-        return self._trial is not None and not self._begun and not self._is_told(self._trial)
+        """Whether a mark waits to be committed, or to be taken back so that another queue tries."""
+        if self._trial is None:
+            return self._held and not self._all_told()
+        return not self._begun and not self._is_told(self._trial)
 
     def taken(self, logs: Iterable[Log]) -> None:
         """A shard was taken: what was cleared is not what came with it."""
@@ -127,17 +130,27 @@ class Alone:
             still: shards of which nothing is committed at present.
         """
         self._untold = {log: None for log in self._untold if log.partition not in still}
-        if self._trial is not None:
+        if self._trial is not None or self._held:
             return False
         found = self._next(still)
         if found is None or (self._permit is not None and not self._permit.acquire(blocking=False)):
             return False
+        self._held = self._permit is not None
         self._rank, run = found
         self._waits[self._rank].remove(run)
         self._trial, self._rest, self._begun, self._since = run[0], run[1:], False, now
         log = self._trial.log
         self._suspect(log, log.suspicion.tries(self._trial.offset))
         return True
+
+    def let_go(self) -> None:
+        """Let another queue try one, once the broker knows that none of this one is tried.
+
+        Not earlier: should its job end the worker, the mark that still stands would convict ours.
+        """
+        if self._held and self._permit is not None and self._trial is None and self._all_told():
+            self._held = False
+            self._permit.release()
 
     def _condemned(self) -> list[Record]:
         found: list[Record] = []
@@ -211,14 +224,13 @@ class Alone:
         self._untold = {log: None for log in self._untold if log.live}
         if self._trial is not None and not self._trial.log.live:
             self._over()
+        self.let_go()
         self.look(logs)
 
     def _over(self) -> None:
         trial, self._trial, self._rest = self._trial, None, []
         if trial is not None:
             self._suspect(trial.log, trial.log.suspicion.forgives())
-        if self._permit is not None:
-            self._permit.release()
 
     def _suspect(self, log: Log, suspicion: Suspicion) -> None:
         log.suspicion = suspicion

@@ -234,6 +234,7 @@ class Engine(EngineState):
             still = {number for number, shard in self._shards.items() if shard.still}
             if (not self.tripped or self._probing) and self.alone.choose(now, still):
                 self._probing = False
+            self.alone.let_go()
 
     # -- commands ----------------------------------------------------------------------------
 

@@ -306,8 +306,40 @@ class TestTryingAlone:
         first = one.turn()
         assert (len(first), other.turn()) == (1, [])
         one.end(first)
+        # its mark stands until the next commit: should the worker vanish, it would count
+        assert other.turn() == []
+        assert one.engine.alone.marks
+        one.turn()
+        assert one.told() == "doubt:4"
+        one.turn(commit=False)
 
         assert len(other.turn()) == 1
+
+    def test_queues_take_turns_in_trying(self) -> None:
+        permit = Permit()
+        queues = [Owner(THREE, permit=permit) for _ in range(2)]
+        for queue in queues:
+            queue.receive(0, 1, 2)
+
+        order = []
+        for _ in range(20):
+            for number, queue in enumerate(queues):
+                if runs := queue.turn():
+                    order.append(number)
+                    queue.end(runs)
+
+        assert order == [0, 1, 0, 1, 0, 1]
+        assert not permit.held
+
+    def test_a_queue_that_owns_nothing_more_lets_others_try(self) -> None:
+        permit = Permit()
+        owner = Owner(THREE, permit=permit)
+        owner.receive(0)
+        owner.end(owner.turn())
+
+        owner.engine.revoked([(topic, 0) for topic in (MAIN, SHORT, LONG)])
+
+        assert not permit.held
 
     def test_the_followers_of_one_that_is_tried_come_after_it_in_order(self) -> None:
         owner = Owner(THREE)
