@@ -185,9 +185,15 @@ class Alone:
             self._waits[self._rank].insert(0, [trial, *self._rest])
             self._over()
 
-    def returned(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Add to what has come back what was to follow the one that was tried."""
+    def returned(self, records: Sequence[Record], now: float) -> Sequence[Record]:
+        """Count what has run, and add to it what was to follow the one that was tried."""
         trial = self._trial
+        for record in records if self.any or self.doubts else ():
+            if record.result is not RELEASED:
+                record.log.ran += 1
+                if record is trial:
+                    self._tried += 1
+                    self._tried_for += max(0.0, now - self._since)
         if trial is None or not self._rest or trial not in records:
             return records
         rest, self._rest = self._rest, []
@@ -196,14 +202,11 @@ class Alone:
         at = records.index(trial) + 1
         return [*records[:at], *rest, *records[at:]]
 
-    def ended(self, records: Sequence[Record], now: float) -> None:
+    def ended(self, records: Sequence[Record]) -> None:
         """Take in what became of records that may have been tried, or have a mark."""
         for record in records if self.any or self.doubts else ():
             log = record.log
-            log.ran += record.result is not RELEASED
             if record is self._trial:
-                self._tried += 1
-                self._tried_for += max(0.0, now - self._since)
                 self._over()
             if log.suspicion.of(record.offset) and log.watermark.has_completed(record.offset):
                 self._suspect(log, log.suspicion.without(record.offset))

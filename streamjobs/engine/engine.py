@@ -185,7 +185,7 @@ class Engine(EngineState):
         """Take back what an executor has run or given back, each run's records in order."""
         counts, shards = self.counts, self._shards
         failed = fine = 0
-        records = self.alone.returned(records)
+        records = self.alone.returned(records, now)
         for record in records:
             log = record.log
             if not log.live:
@@ -209,7 +209,7 @@ class Engine(EngineState):
                 self._turns.got_on(shard, record)
             if last and record.key is not None:
                 self._turns.ended(shard, record, now)
-        self.alone.ended(records, now)
+        self.alone.ended(records)
         if self.breaker is not None and (failed or fine):
             self.breaker.count(failed, fine, now)
 

@@ -409,6 +409,34 @@ class TestTryingAlone:
         # Then it runs
         assert [run[0].log.topic for run in owner.turn()] == [SHORT]
 
+    def test_what_was_given_back_before_it_began_is_not_among_those_that_were_tried(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(alone, "TRIED", 2)
+        monkeypatch.setattr(alone, "TRIED_FOR", 0.0)
+        owner = Owner(THREE)
+        owner.receive(0, 1, 2)
+
+        for _ in range(4):
+            owner.end([[tried(owner)]], RELEASED)
+
+        assert len(owner.turn()) == 1
+
+    def test_nor_among_those_that_have_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(alone, "RAN", 3)
+        owner = Owner(NO_SUSPICION)
+        owner.receive(0, 1, 2, 3)
+        owner.end(owner.turn(), RELEASED)
+        owner.engine.clear()
+        owner.commit()
+        assert owner.told() == "doubt:1"
+
+        owner.end(owner.turn()[1:])
+        owner.engine.clear()
+        owner.commit()
+
+        assert owner.told() == "dirty:1"
+
     def test_once_enough_was_tried_the_rest_runs_beside_each_other(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
