@@ -79,7 +79,7 @@ class Intake:
             return  # an end that another reader has read past
         log.watermark.ended(offset)
         log.at_end = True
-        log.suspect_upto = min(log.suspect_upto, offset)
+        _suspect_below(log, offset)
         if shard.for_main:
             self._turns.main_advanced(shard, now)
 
@@ -122,7 +122,7 @@ class Intake:
     def tier_ended(self, log: Log, offset: int) -> None:
         """The consumer has reached the end of a retry tier's partition."""
         log.scanned = max(log.scanned or 0, offset)
-        log.suspect_upto = min(log.suspect_upto, offset)
+        _suspect_below(log, offset)
         if log.refetch is None:
             log.watermark.ended(offset)
 
@@ -248,6 +248,12 @@ def _see_epoch(log: Log, batch: Sequence[Message]) -> None:
     epoch = batch[-1].leader_epoch() if batch else None
     if epoch is not None and (log.epoch is None or epoch > log.epoch):
         log.epoch = epoch
+
+
+def _suspect_below(log: Log, end: int) -> None:
+    """What is written from a log's end on was in nobody's hands."""
+    if end < log.suspect_upto:
+        log.suspect_upto, log.watermark.news = end, True
 
 
 def _suspect(shard: Shard, record: Record) -> None:

@@ -471,6 +471,18 @@ class TestTryingAlone:
         owner.receive(1)
         assert [run[0].suspect for run in owner.turn()] == [False]
 
+    def test_nor_is_anything_where_the_end_is_told_after_the_first_commit(self) -> None:
+        owner = Owner(NO_SUSPICION)
+        owner.turn()
+        assert owner.told() == "doubt:1"
+
+        for topic in (MAIN, SHORT, LONG):
+            owner.engine.ended(topic, 0, 0, 0.0)
+        owner.commit()
+
+        assert owner.told() == "dirty"
+        assert {note.suspicion.word for note in owner.engine.standing.values()} == {"dirty"}
+
 
 def crashed(*pairs: tuple[int, int]) -> Suspicion:
     return Suspicion(doubt=True, crashes=pairs, trying=True, rounds=ALONE_FROM)
