@@ -181,9 +181,14 @@ class Taking:
         self.strays.forget(partitions)
 
     def forget(self, partitions: Collection[Partition]) -> None:
-        """These are not ours any more."""
+        """These are not ours any more: what was found out of their shards is void.
+
+        They may come back before it is answered, and somebody else has committed more meanwhile.
+        """
         self.sought(partitions)
         for number in {number for _, number in partitions}:
+            self._open.pop(number, None)
+            self._again.pop(number, None)
             self._nowhere.pop(number, None)
             self._known.discard(number)
 

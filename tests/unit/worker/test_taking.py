@@ -104,6 +104,10 @@ def left(
     return Stand(offset, note.text(name, clean=clean))
 
 
+def kinds(scene: Scene) -> list[str]:
+    return [each if isinstance(each, str) else each[0] for each in scene.diary]
+
+
 def test_a_shard_is_claimed_after_its_offsets_are_stable_and_before_its_ends_are_asked() -> None:
     scene = Scene()
     scene.stood = {MAIN: left(4, [4, 5, 9])}
@@ -112,8 +116,7 @@ def test_a_shard_is_claimed_after_its_offsets_are_stable_and_before_its_ends_are
 
     scene.go_on()
 
-    kinds = [each if isinstance(each, str) else each[0] for each in scene.diary]
-    assert kinds == ["stands", "commit", "ends"]
+    assert kinds(scene) == ["stands", "commit", "ends"]
     assert not scene.taking.busy
     assert scene.started(5, 9) == [4, 9]
 
@@ -145,8 +148,7 @@ def test_a_refused_claim_is_made_again_from_the_first_step() -> None:
     assert scene.taking.busy
     scene.go_on(0.2, 0.2, 0.2)
 
-    kinds = [each if isinstance(each, str) else each[0] for each in scene.diary]
-    assert kinds == ["stands", "commit", "stands", "commit", "ends"]
+    assert kinds(scene) == ["stands", "commit", "stands", "commit", "ends"]
     assert scene.started(0) == [0]
 
 
@@ -380,3 +382,37 @@ def test_where_a_topic_was_made_again_its_old_offset_is_no_trouble(
     scene.taking.find([(MAIN, 0, 100)], 1.0)
     (why,) = scene.taking.troubles
     assert "shop.mail[0] stands still: its log ends at 5, and offset 100" in why
+
+
+def test_what_was_to_be_tried_again_is_not_once_it_was_taken() -> None:
+    # Given a claim that was refused, and a shard that was given anew before it is made again
+    scene = Scene()
+    scene.refusals = [CommitRefused("rebalance in progress")]
+    scene.assigned()
+    scene.go_on(0.0)
+    scene.engine.revoked(SHARD)
+    scene.taking.forget(SHARD)
+    scene.assigned()
+    scene.go_on(0.01, 0.01)
+    assert scene.started(0) == [0]
+
+    # When its time comes
+    scene.go_on(0.2, 0.2)
+
+    # Then no older offset is committed of it
+    assert kinds(scene) == ["stands", "commit", "stands", "commit", "ends"]
+
+
+def test_an_answer_about_what_was_taken_away_meanwhile_commits_nothing() -> None:
+    # Given a question that is answered after somebody else had the shard, before it is asked anew
+    scene = Scene()
+    scene.stood = {MAIN: left(4, [])}
+    scene.assigned()
+    scene.engine.revoked(SHARD)
+    scene.taking.forget(SHARD)
+    scene.engine.assigned(SHARD)
+
+    scene.go_on(0.0, 0.0)
+
+    assert kinds(scene) == ["stands"]
+    assert not scene.taking.busy
