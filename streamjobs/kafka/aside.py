@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -20,6 +20,22 @@ BATCH = 999
 NEVER_ELSEWHERE = {"auto_offset_reset": "error"}
 
 
+class Stray(NamedTuple):
+    """A partition whose log does not have the offset to be read next.
+
+    Attributes:
+        topic, number: which.
+        offset: that offset.
+        cut: where the log was cut off below what was read of it, as far as the client knows:
+            others may stand from there on. None: it was not.
+    """
+
+    topic: str
+    number: int
+    offset: int
+    cut: int | None = None
+
+
 @dataclass(slots=True)
 class Polled:
     """What one poll brought.
@@ -27,13 +43,13 @@ class Polled:
     Attributes:
         messages: records in order.
         ends: partitions whose end was reached, with its offset.
-        strayed: partitions whose log does not have the offset to be read next, and that offset;
-            nothing more is fetched of them before a ``seek``.
+        strayed: those whose log does not have the offset to be read next; nothing more is fetched
+            of them before a ``seek``.
     """
 
     messages: list[Any] = field(default_factory=list)
     ends: list[tuple[str, int, int]] = field(default_factory=list)
-    strayed: list[tuple[str, int, int]] = field(default_factory=list)
+    strayed: list[Stray] = field(default_factory=list)
 
 
 class AsideReader:

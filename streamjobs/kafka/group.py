@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from confluent_kafka import (
 )
 
 from streamjobs.errors import StreamjobsError
-from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled
+from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled, Stray
 from streamjobs.kafka.config import consumer_config, silent
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
 from streamjobs.kafka.members import client_id
@@ -37,6 +38,9 @@ _FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 # The same of a partition of which nothing was ever committed.
 _NO_OFFSET = KafkaError(KafkaError._NO_OFFSET).str()
+# And of a log that has another leader by now, without the end of what was read of it (KIP-320).
+_CUT_OFF = KafkaError(KafkaError._LOG_TRUNCATION).str()
+_CUT_AT = re.compile(r"broker end offset is (\d+)")
 
 
 class NotAMember(StreamjobsError):
@@ -344,7 +348,10 @@ class GroupConsumer:
                 self._unset.append(pair)
         else:
             logger.info("group %s: %s[%d]: %s", self.group, *pair, error.str())
-            polled.strayed.append((*pair, message.offset() or 0))
+            cut = None
+            if _CUT_OFF in error.str():
+                cut = int(at[1]) if (at := _CUT_AT.search(error.str())) else 0
+            polled.strayed.append(Stray(*pair, message.offset() or 0, cut))
 
     def _assign_again(self, places: Mapping[Partition, int]) -> None:
         """Have partitions fetched from there that the client has given up: it takes no seek.

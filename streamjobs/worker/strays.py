@@ -8,6 +8,8 @@ has happened, and told:
 - The topic was deleted and made again: it is read from its beginning.
 - The log ends earlier: it was cut off (an unclean election, a restored backup), or somebody set the
   offset. Where to go on is not known. It stands still until somebody says, and the others go on.
+- The log was cut off and has grown again: the client finds that out by leader epochs (KIP-320), of
+  what it has read itself. Jobs stand there that nobody has read, so this stands still as well.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from streamjobs.kafka.aside import Stray
 from streamjobs.wording import counted
 
 logger = logging.getLogger("streamjobs.worker")
@@ -56,7 +59,7 @@ class Strays:
     ) -> None:
         self._group, self._reader, self._is_another = group, reader, is_another
         self._from_earliest = from_earliest
-        self._asked: dict[Partition, int] = {}
+        self._asked: dict[Partition, Stray] = {}
         self._again = 0.0
         self.standing: dict[Partition, str] = {}
 
@@ -70,22 +73,22 @@ class Strays:
         """Why some stand still, a sentence each; called by any thread."""
         return [why for _, why in sorted([*self.standing.items()])]
 
-    def find(self, strayed: Iterable[tuple[str, int, int]], now: float) -> int:
+    def find(self, strayed: Iterable[Stray], now: float) -> int:
         """Find out where these go on, and those before that had no answer.
 
         Args:
-            strayed: topic, partition number and the offset that was to be read.
+            strayed: what the client has told.
             now: seconds of the monotonic clock.
 
         Returns:
             How many offsets were deleted before the group was past them.
         """
-        news = {(topic, number): offset for topic, number, offset in strayed}
+        news = {(stray.topic, stray.number): stray for stray in strayed}
         self._asked |= news
         if not news and now < self._again:
             return 0
         self._again = now + RETRY
-        return sum(self._settle(place, offset) for place, offset in list(self._asked.items()))
+        return sum(self._settle(place, stray) for place, stray in list(self._asked.items()))
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """These are not ours any more."""
@@ -93,22 +96,27 @@ class Strays:
             self._asked.pop(place, None)
             self.standing.pop(place, None)
 
-    def _settle(self, place: Partition, offset: int) -> int:
+    def _settle(self, place: Partition, stray: Stray) -> int:
         marks = self._reader.marks(place)
         if marks is None:
             return 0
         low, high = marks
-        if low <= offset <= high:
-            self._go_on(place, offset)  # the leader has changed meanwhile
-        elif offset < low:
-            self._tell_deleted(place, offset, low)
+        if stray.cut is not None or stray.offset > high:
+            self._settle_beyond(place, stray, low, high)
+        elif stray.offset < low:
+            self._tell_deleted(place, stray.offset, low)
             self._go_on(place, low)
-            return low - offset
+            return low - stray.offset
         else:
-            self._settle_beyond(place, offset, high)
+            logger.warning(
+                "group %s: %s[%d] did not have offset %d, and has it by now: its leader had not "
+                "heard of it, or the log was cut off, and jobs stand below that are not read",
+                *(self._group, *place, stray.offset),
+            )
+            self._go_on(place, stray.offset)
         return 0
 
-    def _settle_beyond(self, place: Partition, offset: int, high: int) -> None:
+    def _settle_beyond(self, place: Partition, stray: Stray, low: int, high: int) -> None:
         another = self._is_another(place[0])
         if another:
             logger.error(
@@ -117,26 +125,37 @@ class Strays:
                 place[0],
             )
             self._go_on(place, BEGINNING)
-        elif self._from_earliest:
+        elif self._from_earliest and stray.cut is None:
             logger.warning(
                 "group %s: %s[%d] ends at %d, before offset %d; it is read from its beginning, as "
                 "--from earliest says: finished jobs run again",
-                *(self._group, *place, high, offset),
+                *(self._group, *place, high, stray.offset),
             )
             self._go_on(place, BEGINNING)
         elif another is not None:
-            self._stand_still(place, offset, high)
+            self._stand_still(place, stray, low, high)
 
-    def _stand_still(self, place: Partition, offset: int, high: int) -> None:
+    def _stand_still(self, place: Partition, stray: Stray, low: int, high: int) -> None:
         del self._asked[place]
         topic, number = place
+        if stray.cut is None:
+            to = high
+            found = (
+                f"its log ends at {high}, and offset {stray.offset} is to be read next: the log "
+                "was cut off, or the group's offset was set by hand. Restart with 'worker --from "
+                "earliest', which runs what is left of it again, or stop the workers and set it"
+            )
+        else:
+            to = max(low, stray.cut)
+            found = (
+                f"its log was cut off at {to}, below what was read of it (an unclean election), "
+                f"and ends at {high} by now: jobs that were written there since are not read. "
+                "Stop the workers and set the group's offset"
+            )
         why = (
-            f"{topic}[{number}] stands still: its log ends at {high}, and offset {offset} is to be "
-            "read next: the log was cut off, or the group's offset was set by hand. Restart with "
-            "'worker --from earliest', which runs what is left of it again, or stop the workers "
-            "and set it: kafka-consumer-groups.sh --bootstrap-server HOST:PORT "
-            f"--group {self._group} --topic {topic}:{number} "
-            f"--reset-offsets --to-offset {high} --execute"
+            f"{topic}[{number}] stands still: {found}: kafka-consumer-groups.sh "
+            f"--bootstrap-server HOST:PORT --group {self._group} --topic {topic}:{number} "
+            f"--reset-offsets --to-offset {to} --execute"
         )
         self.standing[place] = why
         logger.error("group %s: %s", self._group, why)

@@ -29,6 +29,7 @@ from streamjobs.engine.metadata import (
 from streamjobs.engine.outbox import Partition
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
+from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
@@ -109,7 +110,7 @@ class Taking:
         self._again: dict[int, float] = {}
         self._nowhere: dict[int, str] = {}
         self._known: set[int] = set()
-        self._astray: list[tuple[str, int, int]] = []
+        self._astray: list[Stray] = []
 
     @property
     def troubles(self) -> list[str]:
@@ -164,15 +165,15 @@ class Taking:
             self.begin(late)
         return vanished
 
-    def find(self, strayed: Iterable[tuple[str, int, int]], now: float) -> int:
+    def find(self, strayed: Iterable[Stray], now: float) -> int:
         """Find out where partitions go on whose next offset is not in their log; see ``Strays``.
 
         Only once it is known where their shard begins: the offset may be that of a topic that is
         no more, and then the engine has it read from its beginning.
         """
         self._astray += strayed
-        ready = [each for each in self._astray if each[1] in self._known]
-        self._astray = [each for each in self._astray if each[1] not in self._known]
+        ready = [each for each in self._astray if each.number in self._known]
+        self._astray = [each for each in self._astray if each.number not in self._known]
         return self.strays.find(ready, now) if ready or self.strays.open else 0
 
     def sought(self, partitions: Collection[Partition]) -> None:

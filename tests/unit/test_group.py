@@ -63,14 +63,14 @@ class FakeConsumer:
 
 
 class NoOffset:
-    """The event that nothing was ever committed of a partition."""
+    """The event that nothing was ever committed of a partition, or another that it is told by."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, text: str = "", at: int | None = None) -> None:
+        self.number, self.at = number, at
+        self.text = text or f"no previously committed offset: {group._NO_OFFSET}"
 
     def error(self) -> KafkaError:
-        code = KafkaError._AUTO_OFFSET_RESET
-        return KafkaError(code, f"no previously committed offset: {group._NO_OFFSET}")
+        return KafkaError(KafkaError._AUTO_OFFSET_RESET, self.text)
 
     def topic(self) -> str:
         return "shop.mail"
@@ -78,8 +78,8 @@ class NoOffset:
     def partition(self) -> int:
         return self.number
 
-    def offset(self) -> int:
-        return OFFSET_INVALID
+    def offset(self) -> int | None:
+        return self.at  # the client's own are None where it has none
 
 
 Heard = list[tuple[str, Any]]
@@ -161,6 +161,28 @@ def test_where_nothing_was_committed_a_partition_begins_at_its_beginning_once(
     consumer.queue, consumer.placed = [NoOffset(3)], []
     member.poll(0)
     assert (3, OFFSET_BEGINNING) in consumer.placed
+
+
+def test_an_offset_that_the_log_does_not_have_is_told_and_where_it_was_cut_off(
+    member: group.GroupConsumer,
+) -> None:
+    # Given what librdkafka says of an offset out of range, and of logs cut off before an election
+    gone = "fetch failed due to requested offset not available on the broker: Broker: out of range"
+    cut = (
+        "Partition log truncation detected at offset 50 (leader epoch 3): broker end offset is 20 "
+        "(offset leader epoch 2). Reset to INVALID.: Local: Partition log truncation detected"
+    )
+    older = (
+        "No epoch found less or equal to offset 50 (leader epoch 3): broker end offset is -1 "
+        "(offset leader epoch -1). Reset using configured policy.: "
+        "Local: Partition log truncation detected (broker 1)"
+    )
+    consumer: Any = member._consumer
+    consumer.queue = [NoOffset(3, gone, 50), NoOffset(3, cut), NoOffset(3, older, 50)]
+
+    told = [stray for _ in range(3) for stray in member.poll(0).strayed]
+
+    assert [(stray.offset, stray.cut) for stray in told] == [(50, None), (0, 20), (50, 0)]
 
 
 def test_a_commit_that_one_partition_refuses_is_refused(member: group.GroupConsumer) -> None:

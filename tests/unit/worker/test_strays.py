@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from streamjobs.kafka.aside import Stray
 from streamjobs.worker.strays import BEGINNING, RETRY, Partition, Strays
 
 MAIN: Partition = ("shop.mail", 3)
@@ -30,8 +31,8 @@ class Scene:
     def seek(self, partition: Partition, offset: int) -> None:
         self.sought.append((partition, offset))
 
-    def find(self, offset: int, now: float = 0.0) -> int:
-        return self.strays.find([(*MAIN, offset)], now)
+    def find(self, offset: int, now: float = 0.0, cut: int | None = None) -> int:
+        return self.strays.find([Stray(*MAIN, offset, cut)], now)
 
 
 def test_deleted_records_are_counted_and_told_and_it_goes_on(
@@ -93,8 +94,29 @@ def test_without_an_answer_it_asks_again(silent: str) -> None:
     assert told == [(True, 0), (False, 1)]
 
 
-def test_an_offset_that_is_there_by_now_is_read() -> None:
-    # given a leader that had not heard of it yet
+def test_an_offset_that_is_there_by_now_is_read_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    # given a leader that had not heard of it yet, or a log that was cut off and has grown again
     scene = Scene()
     assert scene.find(20) == 0
     assert scene.sought == [(MAIN, 20)]
+    assert "shop.mail[3] did not have offset 20, and has it by now" in caplog.text
+
+
+@pytest.mark.parametrize("from_earliest", [False, True])
+def test_a_log_that_was_cut_off_and_has_grown_again_stands_still(*, from_earliest: bool) -> None:
+    # given a log that has all offsets by now, and a client that knows that it was cut off at 12
+    scene = Scene(from_earliest=from_earliest)
+    assert scene.find(0, cut=12) == 0
+    # then nothing is read on, and it is said from where on others stand there
+    assert scene.sought == []
+    (why,) = scene.strays.troubles
+    for part in ("shop.mail[3] stands still", "cut off at 12", "ends at 20", "--to-offset 12"):
+        assert part in why
+    assert not scene.strays.open
+
+
+def test_a_topic_that_was_made_again_is_not_taken_for_one_that_was_cut_off() -> None:
+    scene = Scene(another=True)
+    assert scene.find(0, cut=12) == 0
+    assert scene.sought == [(MAIN, BEGINNING)]
+    assert scene.strays.troubles == []

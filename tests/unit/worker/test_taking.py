@@ -16,6 +16,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Run
 from streamjobs.engine.suspicion import ALONE_FROM, NO_SUSPICION, Suspicion
 from streamjobs.engine.taking import SUSPECTS
+from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
@@ -369,7 +370,7 @@ def test_where_a_topic_was_made_again_its_old_offset_is_no_trouble(
     scene.assigned()
 
     # When the consumer says that its log does not have it before that is known, and after it
-    scene.taking.find([(MAIN, 0, 100)], 0.0)
+    scene.taking.find([Stray(MAIN, 0, 100)], 0.0)
     scene.go_on()
     scene.taking.sought([place[:2] for place in scene.engine.take_flow().seek])
     scene.taking.find([], 0.0)
@@ -379,7 +380,7 @@ def test_where_a_topic_was_made_again_its_old_offset_is_no_trouble(
     assert scene.taking.troubles == []
 
     # And what is not in the log later on is found out at once
-    scene.taking.find([(MAIN, 0, 100)], 1.0)
+    scene.taking.find([Stray(MAIN, 0, 100)], 1.0)
     (why,) = scene.taking.troubles
     assert "shop.mail[0] stands still: its log ends at 5, and offset 100" in why
 
