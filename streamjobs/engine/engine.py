@@ -1,6 +1,7 @@
 """The engine of one queue: batches of events in, commands out. Pure: it is handed ``now``.
 
-Events: ``assigned``, ``revoked``, ``taken``, ``received``, ``ended``, ``finished``, ``tick``.
+Events: ``assigned``, ``revoked``, ``taken``, ``received``, ``ended``, ``deleted``, ``finished``,
+``tick``.
 Commands: ``take_questions`` (shards about to be taken), ``take_starts`` (runs for the executor),
 ``take_flow`` (seek, pause, resume), ``cycle`` (moves and offsets for one commit).
 
@@ -17,6 +18,7 @@ from streamjobs.engine.ahead import Ahead
 from streamjobs.engine.alone import Alone, Permit
 from streamjobs.engine.cycles import Cycle, Cycles
 from streamjobs.engine.decide import Decider
+from streamjobs.engine.deletions import Deletions
 from streamjobs.engine.intake import HELD_PER_TIER, Intake
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import Committed
@@ -69,6 +71,7 @@ class Engine(EngineState):
         self._turns = Turns(ladder, self._out, self._parking)
         self._intake = Intake(ladder, self._out, self._parking, self._turns)
         self._taking = Taking(ladder, self._out, self._turns, self._intake)
+        self._deletions = Deletions(self._out, self._turns)
         self._cycles = Cycles(ladder, self._out)
         self._decider = Decider(ladder, self._out, self._turns)
         self._pressure = Pressure(ladder, self._out, capacity)
@@ -213,6 +216,17 @@ class Engine(EngineState):
         if self.breaker is not None and (failed or fine):
             self.breaker.count(failed, fine, now)
 
+    def deleted(self, number: int, ends: Mapping[str, int]) -> None:
+        """Records of a shard's tiers were deleted before they were read.
+
+        Args:
+            number: which shard.
+            ends: high watermark by tier, asked for after that was known.
+        """
+        shard = self._shards.get(number)
+        if shard is not None:
+            self._deletions.told(shard, ends)
+
     def tick(self, now: float) -> None:
         """Let time pass: what came due takes its place in line, and flow follows the load."""
         for log in self._logs.values():
@@ -342,6 +356,8 @@ class Engine(EngineState):
             self._turns.tick(shard, now)
         elif not shard.active:
             self._taking.go_on(shard, now)
+        if shard.until:
+            self._deletions.go_on(shard, now)
         if shard.active and any(log.crowded for log in shard.logs.values()):
             self._parking.make_room(shard, now)
 

@@ -31,12 +31,13 @@ class Parked:
         record: it, when it is in the tier's buffer; None while it is only in the log.
         waiting: whether it was moved only because of its predecessors. It has served its own delay
             (or never had one), so it need not wait until it is due when its turn comes earlier.
+        era: of its shard, when it was moved; see ``Deletions``.
     """
 
-    __slots__ = ("due", "record", "waiting")
+    __slots__ = ("due", "era", "record", "waiting")
 
-    def __init__(self, due: float, record: Record | None, *, waiting: bool) -> None:
-        self.due, self.record, self.waiting = due, record, waiting
+    def __init__(self, due: float, record: Record | None, *, waiting: bool, era: int = 0) -> None:
+        self.due, self.record, self.waiting, self.era = due, record, waiting, era
 
     def startable(self, now: float) -> bool:
         """Whether it is in memory, and its own delay is over."""

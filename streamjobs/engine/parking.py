@@ -121,4 +121,4 @@ class Parking:
         after = replace(before, waiting=True)
         topic = self._ladder.topics.tier(delay)
         self._out.move(Move(record, topic, after, Reason.WAITING, None))
-        lane.park(record.place, Parked(now + delay, None, waiting=True))
+        lane.park(record.place, Parked(now + delay, None, waiting=True, era=shard.era))

@@ -12,7 +12,7 @@ shard from ownership to its first start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.lane import Lane, Parked
@@ -45,11 +45,13 @@ class Shard:
         for_main: lanes whose next job came from a tier, and waits for main to be received past it.
         delayed: lanes whose head waits in place.
         survey: while memory is full, since when a lane's head has run, by main topic and key.
+        era: how often records of its tiers were deleted before they were read.
+        until: after that: the ends up to which the tiers have to be read, else empty.
     """
 
     __slots__ = (
-        "_ladder", "_out", "active", "answered", "delayed", "early", "for_main", "lanes", "logs",
-        "number", "still", "survey", "waiting",
+        "_ladder", "_out", "active", "answered", "delayed", "early", "era", "for_main", "lanes",
+        "logs", "number", "still", "survey", "until", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, ladder: Ladder, out: Outbox) -> None:
@@ -63,6 +65,8 @@ class Shard:
         # Dicts for sets: what is in them is taken in the order in which it came, in every process.
         self.for_main: dict[tuple[str, bytes], None] = {}
         self.delayed: dict[tuple[str, bytes], None] = {}
+        self.era = 0
+        self.until: Mapping[str, int] = {}
 
     def wipe(self) -> None:
         """Give up everything in hand; what is still owned has to be read again."""
@@ -73,7 +77,8 @@ class Shard:
         self.for_main.clear()
         self.delayed.clear()
         self.survey.clear()
-        self.waiting = 0
+        self.waiting = self.era = 0
+        self.until = {}
 
     @property
     def load(self) -> int:

@@ -157,7 +157,7 @@ class Turns:
         """A record of a lane goes to a tier because it failed: its key is parked."""
         if record.key is not None:
             lane = shard.lane(shard.main_of(record), record.key, now)
-            lane.park(record.place, Parked(now + delay, None, waiting=False))
+            lane.park(record.place, Parked(now + delay, None, waiting=False, era=shard.era))
 
     def again(self, shard: Shard, record: Record, delay: float, now: float) -> None:
         """A record is tried again in its place, after ``delay`` seconds."""

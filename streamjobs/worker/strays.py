@@ -45,6 +45,7 @@ class Strays:
         reader: reads them.
         is_another: whether a topic was made anew since the worker joined; None: not known yet.
         from_earliest: whether to begin anew where the log ends before the offset.
+        deleted: told of a partition that is about to go on behind deleted records; False: not yet.
 
     Attributes:
         standing: those that stand still, and why.
@@ -56,9 +57,10 @@ class Strays:
         reader: Reader,
         is_another: Callable[[str], bool | None],
         from_earliest: bool,
+        deleted: Callable[[Partition], bool] = lambda _: True,
     ) -> None:
         self._group, self._reader, self._is_another = group, reader, is_another
-        self._from_earliest = from_earliest
+        self._from_earliest, self._deleted = from_earliest, deleted
         self._asked: dict[Partition, Stray] = {}
         self._again = 0.0
         self.standing: dict[Partition, str] = {}
@@ -103,17 +105,17 @@ class Strays:
         low, high = marks
         if stray.cut is not None or stray.offset > high:
             self._settle_beyond(place, stray, low, high)
-        elif stray.offset < low:
-            self._tell_deleted(place, stray.offset, low)
-            self._go_on(place, low)
-            return low - stray.offset
-        else:
+        elif stray.offset >= low:
             logger.warning(
                 "group %s: %s[%d] did not have offset %d, and has it by now: its leader had not "
                 "heard of it, or the log was cut off, and jobs stand below that are not read",
                 *(self._group, *place, stray.offset),
             )
             self._go_on(place, stray.offset)
+        elif self._deleted(place):
+            self._tell_deleted(place, stray.offset, low)
+            self._go_on(place, low)
+            return low - stray.offset
         return 0
 
     def _settle_beyond(self, place: Partition, stray: Stray, low: int, high: int) -> None:

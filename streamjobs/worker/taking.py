@@ -103,7 +103,9 @@ class Taking:
 
     def __init__(self, engine: Engine, consumer: GroupConsumer, asks: Asks, topics: Topics) -> None:
         self._engine, self._consumer, self._asks, self._topics = engine, consumer, asks, topics
-        self.strays = Strays(topics.group, consumer, self._is_another, topics.from_earliest)
+        self.strays = Strays(
+            topics.group, consumer, self._is_another, topics.from_earliest, self._deleted
+        )
         self._alarms: tuple[str, ...] = ()
         self._open: dict[int, object] = {}
         self._stood: dict[int, dict[str, Committed | None]] = {}
@@ -306,6 +308,19 @@ class Taking:
             return False  # a broker that tells no ids
         today = self._topics.today(topic)
         return today != then if today else None
+
+    def _deleted(self, place: Partition) -> bool:
+        """Tell the engine that of a retry topic, and where all of the shard's end by now."""
+        topic, number = place
+        ends: dict[str, int] = {}
+        for tier in self._topics.tiers if topic in self._topics.tiers else ():
+            marks = self._consumer.marks((tier, number))
+            if marks is None:
+                return False
+            ends[tier] = marks[1]
+        if ends:
+            self._engine.deleted(number, ends)
+        return True
 
     def _renewed(self, topic: str, metadata: Metadata) -> bool:
         today = self._topics.ids.get(topic)

@@ -19,10 +19,18 @@ class Scene:
     marks_: tuple[int, int] | None = (10, 20)
     another: bool | None = False
     from_earliest: bool = False
+    heard: bool = True
+    deleted: list[Partition] = field(default_factory=list)
     sought: list[tuple[Partition, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.strays = Strays("shop.mail", self, lambda _: self.another, self.from_earliest)
+        self.strays = Strays(
+            "shop.mail", self, lambda _: self.another, self.from_earliest, self.hear
+        )
+
+    def hear(self, partition: Partition) -> bool:
+        self.deleted.append(partition)
+        return self.heard
 
     def marks(self, partition: Partition) -> tuple[int, int] | None:
         assert partition == MAIN
@@ -43,8 +51,18 @@ def test_deleted_records_are_counted_and_told_and_it_goes_on(
     assert scene.sought == [(MAIN, 10)]
     assert "offsets 4 to 9 of shop.mail[3] were deleted before their jobs were done" in caplog.text
     assert "up to 6 jobs" in caplog.text
+    assert scene.deleted == [MAIN]
     assert scene.strays.troubles == []
     assert not scene.strays.open
+
+
+def test_it_does_not_go_on_before_somebody_has_taken_note_of_what_was_deleted() -> None:
+    scene = Scene(heard=False)
+    assert scene.find(4) == 0
+    assert (scene.sought, scene.strays.open) == ([], True)
+    scene.heard = True
+    assert scene.strays.find([], RETRY) == 6
+    assert scene.sought == [(MAIN, 10)]
 
 
 def test_beyond_the_end_it_stands_still_and_says_what_to_do(

@@ -14,12 +14,15 @@ from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import ROOM, Note, pack, read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Run
+from streamjobs.engine.results import Failed
 from streamjobs.engine.suspicion import ALONE_FROM, NO_SUSPICION, Suspicion
 from streamjobs.engine.taking import SUSPECTS
+from streamjobs.headers import Failure
 from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.worker.strays import RETRY
 from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_id, read_tried
 
 SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
@@ -38,6 +41,7 @@ class Scene:
         self.diary: list[Any] = []
         self.stood: dict[str, Stand] = {}
         self.high = 0
+        self.log, self.silent = (0, 5), False
         self.refusals: list[Exception] = []
         self.members: frozenset[str] = frozenset()
         self._ready: list[Stands | Ends] = []
@@ -69,8 +73,8 @@ class Scene:
         if self.refusals:
             raise self.refusals.pop(0)
 
-    def marks(self, _: Partition) -> tuple[int, int]:
-        return 0, 5
+    def marks(self, partition: Partition) -> tuple[int, int] | None:
+        return None if self.silent and partition[0] == LONG else self.log
 
     def seek(self, partition: Partition, offset: int) -> None:
         self.diary.append(("seek", partition, offset))
@@ -417,3 +421,34 @@ def test_an_answer_about_what_was_taken_away_meanwhile_commits_nothing() -> None
 
     assert kinds(scene) == ["stands"]
     assert not scene.taking.busy
+
+
+def test_when_records_of_a_retry_topic_are_deleted_their_keys_go_on() -> None:
+    # Given a job that was moved to a retry topic, and one of its key behind it
+    scene = Scene()
+    scene.stood = {MAIN: Stand(0), SHORT: Stand(0), LONG: Stand(0)}
+    scene.assigned()
+    scene.go_on()
+    ((record,),) = scene.runs(0)
+    record.result = Failed(Failure("ValueError", "no", ""))
+    scene.engine.finished([record], 0.0)
+    cycle = scene.engine.cycle()
+    assert cycle is not None
+    scene.engine.committed(cycle)
+    scene.engine.received([FakeMessage(MAIN, 1, b"k0")], 0.0)
+
+    # When it is deleted there, and the broker says at last where all of them end
+    scene.log = (5, 5)
+    scene.silent = True
+    gone = Stray(SHORT, 0, 0)
+    assert scene.taking.strays.find([gone], 0.0) == 0
+    scene.silent = False
+    assert scene.taking.strays.find([], RETRY) == 5
+    assert scene.diary[-1] == ("seek", (SHORT, 0), 5)
+
+    # Then its key goes on when they were read to there
+    for tier in (SHORT, LONG):
+        assert scene.engine.take_starts() == []
+        scene.engine.ended(tier, 0, 5, 0.0)
+        scene.engine.tick(0.0)
+    assert [run[0].offset for run in scene.engine.take_starts()] == [1]

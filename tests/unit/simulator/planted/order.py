@@ -65,13 +65,13 @@ ORDER = (
     Patch(
         "a job that failed does not park its key",
         TURNS,
-        "lane.park(record.place, Parked(now + delay, None, waiting=False))",
+        "lane.park(record.place, Parked(now + delay, None, waiting=False, era=shard.era))",
         "pass",
     ),
     Patch(
         "a job that was moved to wait is forgotten",
         PARKING,
-        "lane.park(record.place, Parked(now + delay, None, waiting=True))",
+        "lane.park(record.place, Parked(now + delay, None, waiting=True, era=shard.era))",
         "pass",
     ),
     Patch(
