@@ -9,6 +9,8 @@ from typing import Any, assert_never
 from streamjobs.engine.records import Log, Record
 from streamjobs.engine.results import (
     DISCARDED,
+    INTERRUPTED,
+    RELEASED,
     Condemned,
     Crashed,
     Discarded,
@@ -152,7 +154,7 @@ def _result(
         case "discarded":
             return DISCARDED
         case "released":
-            return Released(begun=fields["begun"])
+            return INTERRUPTED if fields["begun"] else RELEASED
         case "rejected":
             return Rejected(Failure(*fields["failure"]), Reason(fields["reason"]))
         case "failed":

@@ -98,6 +98,7 @@ class Slot(threading.Thread):
         self._child: Child | None = None
         self._inbox: deque[Frame] = deque()
         self._told_halted = False
+        self._began = 0.0
         self.record: Record | None = None
 
     def run(self) -> None:
@@ -118,7 +119,7 @@ class Slot(threading.Thread):
             if self._unwanted(record, begun=False):
                 self._pool.release(run[index:])
                 return
-            began = monotonic()
+            self._began = monotonic()
             try:
                 self._attempt(record)
             except Exception as error:
@@ -126,7 +127,10 @@ class Slot(threading.Thread):
                 logger.exception("running a job in a child process failed")
                 self._drop()
                 record.result = Failed(Failure(type(error).__name__, f"in the worker: {error}", ""))
-            self._pool.finish(record, monotonic() - began)
+            if record.result is RELEASED:
+                self._pool.release(run[index:])
+                return
+            self._pool.finish(record, monotonic() - self._began)
             if record.result is not None and not isinstance(record.result, GOES_ON):
                 self._pool.release(run[index + 1 :])
                 return
@@ -146,6 +150,7 @@ class Slot(threading.Thread):
             if begun is None:
                 self._drop()
                 break
+            self._began = monotonic()
             self._see_through(child, record)
             return
         record.result = RELEASED

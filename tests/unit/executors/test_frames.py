@@ -134,6 +134,15 @@ def test_a_result_arrives_as_it_was(result: Result | None) -> None:
     assert (back.result, back.job) == (result, "send")
 
 
+@pytest.mark.parametrize("released", [RELEASED, INTERRUPTED])
+def test_what_was_given_back_is_told_apart_by_what_it_is(released: Result) -> None:
+    back = attempted(DISCARDED)
+
+    read_result(only(write_result(attempted(released))), back, child)
+
+    assert back.result is released
+
+
 def test_a_process_cannot_say_that_it_crashed() -> None:
     with pytest.raises(ValueError, match="crashed"):
         write_result(attempted(Crashed(-9, FAILURE)))
