@@ -204,14 +204,12 @@ class Taking:
         texts: dict[Partition, tuple[int, str]] = {}
         found: dict[int, dict[str, Committed | None]] = {}
         for answer in answers:
-            self._tell_odd(answer)
             known = found[answer.number] = {}
             for topic, stand in answer.of.items():
                 known[topic] = _committed(stand, transactional_id, answer.members)
                 texts[topic, answer.number] = self._text(
                     topic, stand, known[topic], transactional_id
                 )
-            self._tell_suspicion(answer.number, known)
         if not self._commit(texts):
             for answer in answers:
                 del self._open[answer.number]
@@ -219,6 +217,9 @@ class Taking:
             return
         hit("loop.claimed")
         for answer in answers:
+            # Not before it is taken: a claim may be refused ten times a second.
+            self._tell_odd(answer)
+            self._tell_suspicion(answer.number, found[answer.number])
             self._stood[answer.number] = found[answer.number]
             partitions = [(topic, answer.number) for topic in answer.of]
             ids = [name for stand in answer.of.values() if (name := owner_of(stand)) is not None]

@@ -157,6 +157,27 @@ def test_a_refused_claim_is_made_again_from_the_first_step() -> None:
     assert scene.started(0) == [0]
 
 
+def test_what_is_odd_is_told_once_however_often_its_claim_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scene = Scene()
+    scene.refusals = [CommitRefused("rebalance in progress")] * 3
+    scene.stood = {
+        MAIN: left(4, [], suspicion=TRIED),
+        SHORT: Stand(4, "checkpoint 17"),
+        LONG: Stand(
+            4, Note(4, "-", 4, whole=True, topic_id="older", epoch=0).text(None, clean=True)
+        ),
+    }
+    scene.assigned()
+
+    scene.go_on(*(number * RETRY for number in range(8)))
+
+    told = ("ran this job alone", "in a row have ended", "not of this program", "was deleted and")
+    assert kinds(scene).count("commit") == 4
+    assert [caplog.text.count(each) for each in told] == [1, 1, 1, 1]
+
+
 def test_an_answer_about_an_assignment_that_is_over_does_nothing() -> None:
     # Given an answer that comes when its assignment is over, with offsets that have changed since
     scene = Scene()
