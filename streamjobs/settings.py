@@ -83,6 +83,11 @@ _FIXED: tuple[tuple[tuple[str, ...], frozenset[str], str], ...] = (
         frozenset({"earliest", "smallest", "beginning"}),
         "a new group would skip what was enqueued before it",
     ),
+    (
+        ("allow.auto.create.topics",),
+        _FALSE,
+        "brokers would make a topic that was deleted anew, with other partitions than the queue's",
+    ),
 )
 # Properties that have a setting of their own, or that streamjobs chooses per client.
 _OWNED = {

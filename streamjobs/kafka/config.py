@@ -31,6 +31,9 @@ _COMMON: Mapping[str, str] = {
     "reconnect.backoff.max.ms": "2000",
     # Connections that idle are closed by the broker; that is no error worth a log line.
     "log.connection.close": "false",
+    # A producer's default is true, an admin client's too: on brokers that make topics by themselves
+    # a deleted retry topic or DLQ would come back with their number of partitions.
+    "allow.auto.create.topics": "false",
 }
 
 _PRODUCER: Mapping[str, str] = {
@@ -47,7 +50,6 @@ _CONSUMER: Mapping[str, str] = {
     "enable.auto.commit": "false",
     "isolation.level": "read_committed",
     "enable.partition.eof": "true",
-    "allow.auto.create.topics": "false",
     "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
     # One prefetch queue per consumer: with the defaults a due retry comes out behind 100,000
     # records of main; with these throughput is the same.

@@ -102,6 +102,7 @@ def test_every_problem_is_reported_at_once() -> None:
         ("isolation.level", "read_uncommitted", "must be read_committed"),
         ("enable.partition.eof", "f", "must be true"),
         ("auto.offset.reset", "latest", "must be earliest"),
+        ("allow.auto.create.topics", "true", "must be false"),
         ("group.id", "mine", "cannot be set"),
         ("transactional.id", "mine", "cannot be set"),
         ("bootstrap.servers", "x:1", "set STREAMJOBS_BOOTSTRAP_SERVERS"),
