@@ -18,7 +18,7 @@ def send(ctx: Context, customer: str, text: str = "") -> None:
 
 def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -> None:
     # Given a worker
-    scene = make_scene(SOURCE, group_protocol="classic")
+    scene = make_scene(SOURCE)
     send = scene.job("send")
     where = {key: send.enqueue(customer=key).partition for key in ("a", "b", "c", "d", "e")}
     bad = next(key for key, partition in where.items() if partition == 0)
@@ -30,16 +30,25 @@ def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -
     scene.limit("mail.dlq", 2000)
     send.enqueue(customer=bad, text="x" * 50_000)
     eventually(lambda: "partition 0 stands still" in worker.errors, "it is said")
+    (line,) = [x for x in worker.errors.splitlines() if "partition 0 stands still" in x]
+    assert " ERROR " in line
+    assert f"{scene.name}.mail.dlq[0]" in line
+    assert "topics apply" in line
 
-    # Then the other partition goes on, and the worker is not ready, with the reason
+    # Then the other partition goes on, and the worker is not ready, with the reason and the remedy
     send.enqueue(customer=bad)
     send.enqueue(customer=good)
     eventually(lambda: scene.noted("end")[good] == 2, "the other partition goes on")
-    assert "stands still" in refusal(worker)
+    told = refusal(worker)
+    assert "partition 0 stands still" in told
+    assert f"{scene.name}.mail.dlq[0]" in told
+    assert "topics apply" in told
     assert scene.dead() == []
+    assert scene.noted("end")[bad] == 1
 
-    # And when the topic is mended it lands, and what came after it runs, in order
-    scene.limit("mail.dlq", 1_114_124)
+    # And when that is done it lands, and what came after it runs, in order
+    applied = scene.command("topics", "apply")
+    assert applied.returncode == 0, applied.stderr
     eventually(lambda: scene.noted("end")[bad] == 2, "it goes on", within=60)
     (letter,) = scene.dead()
     assert letter["key"] == bad
