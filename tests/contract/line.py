@@ -1,4 +1,4 @@
-"""A line to a broker of one node: what clients send can be held up, and arrives when let go."""
+"""A line to a broker of one node: what clients send or are answered can be held up."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Line:
     def __init__(self, bootstrap: str) -> None:
         self._host, port = bootstrap.split(":")
         self._port = int(port)
-        self._open = threading.Event()
-        self._open.set()
+        self._asks, self._answers = threading.Event(), threading.Event()
+        self.let_go()
         self._listener = socket.create_server((self._host, 0))
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -40,11 +40,16 @@ class Line:
 
     def hold(self) -> None:
         """Pass on nothing more of what clients send."""
-        self._open.clear()
+        self._asks.clear()
+
+    def hold_answers(self) -> None:
+        """Pass on nothing more of what the broker says."""
+        self._answers.clear()
 
     def let_go(self) -> None:
         """Pass on what was held, in its order, and all that follows."""
-        self._open.set()
+        self._asks.set()
+        self._answers.set()
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +88,7 @@ class Line:
 
     def _asked(self, client: socket.socket, broker: socket.socket) -> None:
         while asked := client.recv(_TAKE):
-            self._open.wait()
+            self._asks.wait()
             broker.sendall(asked)
         raise EOFError
 
@@ -93,6 +98,7 @@ class Line:
         while True:
             length = _exactly(broker, _LENGTH.size)
             answer = _exactly(broker, _LENGTH.unpack(length)[0])
+            self._answers.wait()
             client.sendall(length + answer.replace(place, own))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import NamedTuple
 
-from integration.scene import MakeScene, Scene, eventually
+from contract.line import Line
+from integration.scene import MakeScene, Scene, WorkerProcess, eventually
 
 from streamjobs.failpoints import VARIABLE
+from streamjobs.kafka.brokers import Broker
 
 SOURCE = """
 from streamjobs.kafka import cycle
@@ -16,8 +19,12 @@ from streamjobs.kafka import cycle
 if IN_WORKER:
     cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 4_000, 3_000
 
-for name in ("collected", "plain", "begun", "produced", "offsets", "committed", "dead", "up"):
-    delays = () if name in ("plain", "dead") else ("100ms", "200ms") if name == "up" else ("100ms",)
+NO_RETRY = ("plain", "dead", "sent", "told")
+for name in (
+    *("collected", "plain", "begun", "produced", "offsets", "committed", "dead", "up"),
+    *("sent", "told", "moved"),
+):
+    delays = () if name in NO_RETRY else ("100ms", "200ms") if name == "up" else ("100ms",)
     app.queue(name, partitions=1, retry=Retry(delays=delays))
 
     @app.job(queue=name, name="job_" + name)
@@ -82,6 +89,12 @@ def starts(scene: Scene, job_id: str) -> list[int]:
     return [int(words[2]) for words in scene.journal if words[:2] == ["start", job_id]]
 
 
+def stands_still(worker: WorkerProcess) -> bool:
+    """Whether it has stopped itself."""
+    asked = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, worker.process.pid, asked) is not None
+
+
 def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScene) -> None:
     # Given a job in a queue for each place, and a worker that is killed there
     scene = make_scene(SOURCE)
@@ -119,6 +132,55 @@ def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScen
     assert (letter["id"], letter["attempts"]) == (ids["dead"], 1)
     ended = {i for name, i in ids.items() if name != "dead"}
     assert set(scene.noted("end")) == {before, *ended}
+
+
+def test_a_commit_that_was_sent_and_not_answered_counts_as_the_broker_has_it(
+    make_scene: MakeScene, kafka_broker: Broker
+) -> None:
+    # Given queues at their ends, so that the first plain commit is that of the job
+    scene = make_scene(SOURCE)
+    for name in ("sent", "told"):
+        scene.app.jobs[f"job_{name}"].enqueue(failures=0)
+    emptied = scene.worker("--drain", "-q", "told", queue="sent")
+    assert emptied.wait() == 0, emptied.errors
+    ids = {
+        name: scene.app.jobs[f"job_{name}"].enqueue(failures=int(name == "moved")).id
+        for name in ("sent", "told", "moved")
+    }
+
+    def worker(name: str, order: str, bootstrap: str) -> WorkerProcess:
+        hits = {VARIABLE: f"{scene.folder}/{name}.hits;{order}"}
+        where = {"STREAMJOBS_BOOTSTRAP_SERVERS": bootstrap}
+        return scene.worker(queue=name, **where, **hits, **MEMBER)
+
+    # And a worker that is killed right after a plain commit has left for the broker, and two that
+    # are about to commit, plainly and a transaction
+    sent = worker("sent", "cycle.plain-sent=kill@1", kafka_broker.bootstrap)
+    with Line(kafka_broker.bootstrap) as line:
+        told = worker("told", "cycle.plain=stop@1", line.bootstrap)
+        moved = worker("moved", "txn.offsets-sent=stop@1", line.bootstrap)
+        eventually(lambda: stands_still(told) and stands_still(moved), "both are about to commit")
+
+        # When those two are killed after the broker took the commits, and before they know it
+        line.hold_answers()
+        for each in (told, moved):
+            each.signal(signal.SIGCONT)
+        eventually(lambda: scene.lag("told") == 0, "the plain commit is there")
+        eventually(lambda: scene.records("moved.retry.100ms"), "the transaction is there")
+        for each in (told, moved):
+            each.kill()
+    assert sent.wait() == -signal.SIGKILL
+    successor = scene.worker("--drain", "-q", "told", "-q", "moved", queue="sent", **MEMBER)
+    assert successor.wait() == 0, successor.errors
+
+    # Then what the broker has does not run again, and the other does unless the broker has it too
+    assert starts(scene, ids["told"]) == [1]
+    assert starts(scene, ids["moved"]) == [1, 2]
+    assert starts(scene, ids["sent"]) in ([1], [1, 1])
+    assert len(scene.records("moved.retry.100ms")) == 1
+    assert set(ids.values()) <= scene.noted("end").keys()
+    assert [scene.records(f"{name}.dlq") for name in ids] == [[], [], []]
+    assert [scene.lag(name) for name in ids] == [0, 0, 0]
 
 
 def test_what_had_not_begun_is_begun_once_and_what_ran_runs_again(make_scene: MakeScene) -> None:
