@@ -16,8 +16,9 @@ from pathlib import Path
 
 from chaos.campaign import Plan, campaign_of, seconds_of
 from chaos.verdict import NEEDED, NEEDED_IN_ALL, known_gaps, report, row, table
-from history.judge import Violation, judge, take_overs, vacuous
+from history.judge import Violation, judge, vacuous
 from history.model import Gap
+from history.take_overs import take_overs
 
 from streamjobs.kafka.brokers import Broker, start_broker
 
@@ -51,7 +52,7 @@ def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str], rows: 
         history = campaign.play()
     totals.update(history.totals())
     violations = judge(history, NEEDED)
-    waits = [waited for _, _, waited, _ in take_overs(history)]
+    waits = [t.seconds for t in take_overs(history)]
     rows.append(row(plan.seed, plan.protocol, history.totals(), waits, _counts(violations)))
     _say(report(history, violations, seconds_of(history), waits))
     strictly = judge(replace(history, gaps=frozenset()), {})

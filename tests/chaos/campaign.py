@@ -18,8 +18,8 @@ from chaos.fleet import Fleet, worker_environment
 from chaos.load import Load
 from chaos.log import Sampler, places_of, stored_records
 from history.events import Journal, read_events
-from history.judge import TAKE_OVER, TRANSACTION
 from history.model import SECOND, Fault, Gap, History
+from history.take_overs import TAKE_OVER, TRANSACTION
 
 from streamjobs.app import App
 from streamjobs.kafka.admin import Admin

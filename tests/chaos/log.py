@@ -12,8 +12,9 @@ from history.model import Place, Sample, Stored
 
 from streamjobs.app import App
 from streamjobs.codec import Decoder
+from streamjobs.engine.metadata import read as read_told
 from streamjobs.errors import InvalidRecord, UnknownJob
-from streamjobs.headers import ORIGIN, first_values, read_delivery, read_origin
+from streamjobs.headers import ORIGIN, WORKER, first_values, read_delivery, read_origin
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.reader import Record, read
@@ -58,12 +59,18 @@ class Sampler:
             self._ask(1.0)
 
     def _ask(self, timeout: float) -> None:
+        asked = time.monotonic_ns()
         try:
             answer = self._consumer.committed(self._places, timeout=timeout)
         except KafkaException:
             return  # brokers are being killed
-        offsets = {(p.topic, p.partition): p.offset for p in answer if p.offset >= 0}
-        self.samples.append(Sample(time.monotonic_ns(), offsets))
+        at, offsets, above = time.monotonic_ns(), dict[Place, int](), dict[Place, tuple[int, ...]]()
+        for p in answer:
+            if p.offset >= 0:
+                place = (p.topic, p.partition)
+                offsets[place], told = p.offset, read_told(p.metadata, p.offset)
+                above[place] = () if told is None else told.above.bounds
+        self.samples.append(Sample(at, offsets, above, asked))
 
 
 def places_of(app: App, admin: Admin) -> tuple[list[Place], list[Place]]:
@@ -110,14 +117,21 @@ def _reader(app: App) -> Callable[[Record], Stored]:
             origin = place[1:]
             return Stored(kind, *place, at, record.key, record.value, job, origin, parent=parent)
         delivery = read_delivery(record.headers, rung=0)
-        told = read_origin(first_values(record.headers).get(ORIGIN))
+        headers = first_values(record.headers)
+        told = read_origin(headers.get(ORIGIN))
         origin = (-1, -1) if told is None else (told.partition, told.offset)
         return Stored(
             kind, *place, at, record.key, record.value, job, origin,
-            delivery.attempts, delivery.waiting,
+            delivery.attempts, delivery.waiting, by=_pid(headers.get(WORKER)),
         )  # fmt: skip
 
     return make
+
+
+def _pid(worker: bytes | None) -> int | None:
+    """The process id in a worker's name, HOST-PID-RANDOM."""
+    parts = (worker or b"").decode().rsplit("-", 2)
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdigit() else None
 
 
 def _decoded(decoder: Decoder, value: bytes | None) -> tuple[str | None, str | None]:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from chaos.campaign import Plan, campaign_of, seconds_of
 from chaos.verdict import known_gaps, report
-from history.judge import judge, take_overs
+from history.judge import judge
 from history.model import Gap
+from history.take_overs import take_overs
 
 from streamjobs.kafka.brokers import Broker
 from streamjobs.testing import GroupProtocol
@@ -48,5 +49,5 @@ def test_a_short_campaign_breaks_no_guarantee(
     violations = judge(history, NEEDED)
 
     if violations:
-        waits = [waited for _, _, waited, _ in take_overs(history)]
+        waits = [t.seconds for t in take_overs(history)]
         pytest.fail(report(history, violations, seconds_of(history), waits))

@@ -41,7 +41,7 @@ COLUMNS = {
     "dead": "dead",
     "kills": "kills",
     "kills by jobs": "by jobs",
-    "kills at failpoints": "at failpoints",
+    "kills and stops at failpoints": "at failpoints",
     "stops": "stops",
     "halts past the session": "halts",
     "broker kills": "broker kills",

@@ -135,13 +135,18 @@ class Journal:
         os.write(self._file, event.pack())
 
 
-def read_events(path: Path) -> Iterator[Event]:
+def read_events(path: Path, *, growing: bool = False) -> Iterator[Event]:
     """Yield the events of a file in the order in which they were written.
+
+    Args:
+        path: of the file; none holds no events.
+        growing: whether it is still written to: then its last event may be half there.
 
     Raises:
         ValueError: it does not hold whole events: then a write was not one write.
     """
     raw = path.read_bytes() if path.exists() else b""
-    if len(raw) % SIZE:
+    if len(raw) % SIZE and not growing:
         raise ValueError(f"{path}: {len(raw)} bytes are no whole events of {SIZE}")
-    return (Event.unpack(raw[at : at + SIZE]) for at in range(0, len(raw), SIZE))
+    whole = len(raw) // SIZE * SIZE
+    return (Event.unpack(raw[at : at + SIZE]) for at in range(0, whole, SIZE))

@@ -6,19 +6,20 @@ It knows the log, what ran and what was done to whom, and nothing of the engine.
 from __future__ import annotations
 
 import signal
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from history.events import FINAL, Outcome
-from history.model import FOREVER, SECOND, Attempt, Gap, History, Sample, Stored, grouped
+from history.model import FOREVER, SECOND, Attempt, Gap, History, Sample, Stored, first_end, grouped
+from history.take_overs import limit_of, take_overs
 
 # Brokers stamp records in milliseconds, by a clock that is read at another moment than ours.
 STAMP_SLACK = SECOND // 50
-# What a killed worker's jobs may wait beyond the session, and the broker's transaction timeout.
-TAKE_OVER, TRANSACTION = 2.0, 15.0
+# A transaction's end is marked this much after its producer was told that it is committed.
+MARKED = SECOND // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,6 @@ def children(history: History) -> Iterator[Violation]:
 # -- when they ran ---------------------------------------------------------------------------------
 
 
-def _first_end(attempts: list[Attempt]) -> int:
-    """When a job had ended."""
-    ends = (a.ended for a in attempts if a.outcome in FINAL and a.ended is not None)
-    return min(ends, default=FOREVER)
-
-
 def order(history: History) -> Iterator[Violation]:
     """A job's first start comes after every earlier job of its key has ended."""
     jobs = sorted(history.jobs.values(), key=lambda s: (s.partition, s.offset))
@@ -128,7 +123,7 @@ def order(history: History) -> Iterator[Violation]:
             attempts = history.attempts_of.get(record.job or "", [])
             if attempts and attempts[0].started < latest:
                 yield from _overtaken(history, attempts[0], blame)
-            if (ended := _first_end(attempts)) > latest:
+            if (ended := first_end(attempts)) > latest:
                 latest, blame = ended, record.job or ""
 
 
@@ -203,16 +198,59 @@ def _rerun_is_known(history: History, first: int, again: int) -> bool:
 
 
 def moves(history: History) -> Iterator[Violation]:
-    """No origin is twice in the DLQ, nor in tiers after the same attempt."""
-    for copies in history.copies.values():
+    """Each copy of a job was moved from the one before it, and nothing is twice where it is.
+
+    A copy that only waits changes nothing of the job, so one that is there twice is told from one
+    that was moved on by when the record before it was complete: in the transaction that wrote it.
+    """
+    main = {(s.partition, s.offset): s for s in history.of_kind("main")}
+    for origin, copies in history.copies.items():
         steps = grouped(
             ("dlq" if c.kind == "dlq" else c.attempts, c) for c in copies if not c.waiting
         )
-        for same in steps.values():
-            for first, again in pairwise(same):
-                # What runs again from main goes through all of its tiers again.
-                if not _rerun_is_known(history, copies[0].at, again.at):
-                    yield Violation("moves", f"{first} was moved twice: {again}", again.job)
+        again = [pair for same in steps.values() for pair in pairwise(same)]
+        twice = [(b, f"{a} was moved twice: {b}") for a, b in again]
+        if not twice and origin in main:
+            chain = pairwise([main[origin], *copies])
+            twice = [(b, why) for a, b in chain if (why := _from_elsewhere(history, a, b))]
+        for copy, text in twice:
+            # What runs again from main goes through all of its tiers again.
+            if not _rerun_is_known(history, copies[0].at, copy.at):
+                yield Violation("moves", text, copy.job)
+
+
+def _from_elsewhere(history: History, source: Stored, copy: Stored) -> str | None:
+    """Why a copy cannot have been moved from where the one before it lies."""
+    if source.kind == "dlq":
+        return f"{source} was moved on from the DLQ: {copy}"
+    moved = _moved_by(history, copy)
+    for sample in history.samples:
+        complete = sample.complete(source)
+        if complete and sample.at < copy.at - STAMP_SLACK:
+            return f"{source} was complete before it was moved: {copy}"
+        if complete is False and moved is not None and sample.asked > moved:
+            return f"{source} was not complete when it had been moved: {copy}"
+    return None
+
+
+def _moved_by(history: History, copy: Stored) -> int | None:
+    """When the transaction that wrote a copy was committed at the latest; None: not known.
+
+    While a broker was away its mark may have been written much later.
+    """
+    process = next((p for p in history.processes.values() if p.pid == copy.by), None)
+    if process is None:
+        return None
+    hits = history.hits_of.get(process.pid, [])
+    after = hits[bisect_left(hits, copy.at - STAMP_SLACK, key=lambda h: h.at) :]
+    done = [h.at for h in after if h.name == "txn.committed"][:1]
+    # One that died before it was told had asked for it; nobody commits for another one.
+    done = done or [at for at in (process.killed, process.ended) if at is not None]
+    if not done:
+        return None
+    moved = min(done) + MARKED
+    away = any(f.at < moved and copy.at < f.until for f in history.faults if f.is_broker)
+    return None if away else moved
 
 
 def offsets(history: History) -> Iterator[Violation]:
@@ -257,57 +295,12 @@ def _complete_at(history: History, record: Stored) -> int:
 
 def liveness(history: History) -> Iterator[Violation]:
     """A killed worker's partitions run elsewhere within the session and two seconds."""
-    for worker, partition, waited, job in take_overs(history):
-        limit = _limit(history)
-        if waited > limit:
-            text = f"partition {partition} of killed worker {worker} stood still for {waited:.1f} s"
-            yield Violation("liveness", f"{text}; {limit:g} are allowed", job)
-
-
-def take_overs(history: History) -> Iterator[tuple[int, int, float, str]]:
-    """Yield worker, partition, seconds it stood still and a job of it that waited.
-
-    Of kills that nothing else disturbed, and of partitions in which there was something to do.
-    """
-    by_partition = grouped(
-        (history.jobs[a.job].partition, a) for a in history.attempts if a.job in history.jobs
-    )
-    for process in history.processes.values():
-        killed = process.killed
-        if killed is None:
-            continue
-        for partition, runs in by_partition.items():
-            next_one = bisect_right(runs, killed, key=lambda a: a.started)
-            if not next_one or runs[next_one - 1].worker != process.worker:
-                continue
-            after = runs[next_one].started if next_one < len(runs) else FOREVER
-            if _disturbed(history, killed, after):
-                continue
-            if waiting := _waiting(history, partition, killed):
-                yield process.worker, partition, (after - killed) / SECOND, waiting
-
-
-def _limit(history: History) -> float:
-    limit = history.session + TAKE_OVER
-    if Gap.OPEN_TRANSACTIONS in history.gaps:
-        return max(limit, TRANSACTION + TAKE_OVER)
-    return limit
-
-
-def _waiting(history: History, partition: int, killed: int) -> str | None:
-    """A job of the partition that was acknowledged before the kill and had not ended."""
-    for event in history.enqueued:
-        if event.partition != partition or event.at > killed + SECOND:
-            continue
-        if _first_end(history.attempts_of.get(event.job, [])) > killed:
-            return event.job
-    return None
-
-
-def _disturbed(history: History, killed: int, after: int) -> bool:
-    """Whether anything else was done before the partition ran again, or should have."""
-    begin, end = killed - SECOND, min(after, killed + round(_limit(history) * SECOND))
-    return sum(f.at < end and f.until > begin for f in history.faults) > 1
+    limit = limit_of(history)
+    for take_over in take_overs(history):
+        if take_over.seconds > limit:
+            what = f"partition {take_over.partition} of killed worker {take_over.worker}"
+            text = f"{what} stood still for {take_over.seconds:.1f} s; {limit:g} are allowed"
+            yield Violation("liveness", text, take_over.job)
 
 
 def exits(history: History) -> Iterator[Violation]:

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Literal, TypeVar
 
-from history.events import Event, Kind, Outcome
+from history.events import FINAL, Event, Kind, Outcome
 
 SECOND = 10**9
 FOREVER = 2**63
@@ -94,6 +94,7 @@ class Stored:
         attempts: how many were made.
         waiting: whether it was moved only because an earlier job of its key had not ended.
         parent: the job that enqueued it.
+        by: the process id of the worker that moved it there.
     """
 
     kind: Literal["main", "tier", "dlq"]
@@ -108,6 +109,7 @@ class Stored:
     attempts: int = 0
     waiting: bool = False
     parent: str | None = None
+    by: int | None = None
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.partition}]@{self.offset}"
@@ -115,10 +117,29 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The offsets that were committed at some time no later than ``at``."""
+    """What was committed at some time between ``asked`` and ``at``.
+
+    Attributes:
+        at: when the answer had come.
+        offsets: the committed ones.
+        above: ascending offsets from each of them on, at which it changes whether records are
+            complete: not from the first on, from the second on, and so on.
+        asked: when it was asked for.
+    """
 
     at: int
     offsets: Mapping[Place, int]
+    above: Mapping[Place, tuple[int, ...]] = field(default_factory=dict)
+    asked: int = 0
+
+    def complete(self, record: Stored) -> bool | None:
+        """Whether a record was complete, as the next owner would see it; None: nothing is known."""
+        place = (record.topic, record.partition)
+        if (committed := self.offsets.get(place)) is None:
+            return None
+        bounds = self.above.get(place, ())
+        known = bool(bounds) and record.offset < bounds[-1]
+        return record.offset < committed or (known and bisect_right(bounds, record.offset) % 2 == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,11 @@ class Fault:
     at: int
     until: int
     what: str
+
+    @property
+    def is_broker(self) -> bool:
+        """Whether a broker was away."""
+        return self.what.startswith("broker")
 
 
 @dataclass
@@ -327,14 +353,16 @@ class History:
                 "workers": len(processes),
                 "kills": sum(p.killed is not None for p in processes),
                 "kills by jobs": sum(e.kind is Kind.KILLED for e in self.events),
-                "kills at failpoints": sum(h.action == "kill" for h in self.hits),
+                "kills and stops at failpoints": sum(h.action != "-" for h in self.hits),
                 "stops": sum(p.asked is not None for p in processes),
                 "halts past the session": sum(s.why == "stopped" for s in spans),
                 "losses unasked": sum(s.why == "lost" for s in spans),
-                "broker kills": sum(f.what.startswith("broker") for f in self.faults),
+                "broker kills": sum(f.is_broker for f in self.faults),
+                "scale-ups": sum(f.what.startswith("scale up") for f in self.faults),
                 "rebalances": hits["loop.assigned"],
                 "offset samples": len(self.samples),
                 **{f"hit {name}": count for name, count in hits.items()},
+                **Counter(f"end at {h.name}" for h in self.hits if h.action != "-"),
             }
         )
 
@@ -345,6 +373,12 @@ def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
     for key, value in pairs:
         found[key].append(value)
     return dict(found)
+
+
+def first_end(attempts: list[Attempt]) -> int:
+    """When a job had ended."""
+    ends = (a.ended for a in attempts if a.outcome in FINAL and a.ended is not None)
+    return min(ends, default=FOREVER)
 
 
 def _begin(span: Span) -> int:

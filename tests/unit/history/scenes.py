@@ -7,8 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from history.events import Event, Kind, Outcome
+from history.judge import judge
 from history.model import SECOND, Fault, History, Hit, Process, Sample, Stored
 
+STRANGER = "00000000-0000-4000-8000-00000000beef"
 A, B, C = (str(UUID(int=n)) for n in (1, 2, 3))
 MAIN, TIER, DLQ = "app.work", "app.work.retry.1s", "app.work.dlq"
 
@@ -71,8 +73,12 @@ class Scene:
         self.history.stored.append(copy)
         return copy
 
-    def committed(self, at: float, offset: int, topic: str = MAIN) -> None:
-        self.history.samples.append(Sample(ns(at), {(topic, 0): offset}))
+    def committed(
+        self, at: float, offset: int, topic: str = MAIN, above: tuple[int, ...] = ()
+    ) -> None:
+        """What was committed at a time, and which offsets above it were complete."""
+        place = (topic, 0)
+        self.history.samples.append(Sample(ns(at), {place: offset}, {place: above}, ns(at)))
         self.history.samples.sort(key=lambda sample: sample.at)
 
     def cycle(self, at: float, worker: int = 1, done: str = "cycle.plain-done") -> None:
@@ -117,3 +123,39 @@ def sound() -> Scene:
     scene.history.samples.append(Sample(ns(50), {(MAIN, 0): 4, (TIER, 0): 2}))
     scene.history.ends.update({(MAIN, 0): 4, (TIER, 0): 2})
     return scene
+
+
+def rules(history: History, **needed: int) -> set[str]:
+    return {violation.rule for violation in judge(history, needed)}
+
+
+def stored(scene: Scene, topic: str, offset: int) -> Stored:
+    return next(s for s in scene.history.stored if s.topic == topic and s.offset == offset)
+
+
+def fresh(history: History) -> History:
+    """The same without what was computed before it changed."""
+    return replace(history)
+
+
+def waits_again(scene: Scene, at: float) -> None:
+    """B, which waits in a tier, is moved there once more by worker 1, and that is committed."""
+    scene.moved(stored(scene, MAIN, 1), TIER, 5, at, 0, waiting=True, by=101)
+    scene.hit("txn.committed", at + 0.02)
+
+
+def waiting_again_after_it_ran(scene: Scene) -> None:
+    scene.committed(3.85, 2, TIER)
+    waits_again(scene, 4)
+
+
+def waiting_twice_at_a_time(scene: Scene) -> None:
+    waits_again(scene, 2.5)
+    scene.committed(2.9, 0, TIER)
+
+
+def a_slow_take_over(scene: Scene) -> None:
+    scene.job(STRANGER, 4, 1)
+    scene.attempt(STRANGER, 5, None)
+    scene.kill(5.5)
+    scene.attempt(STRANGER, 5.5 + 8.1, 14, worker=2)

@@ -71,5 +71,13 @@ def test_half_an_event_is_refused(tmp_path: Path) -> None:
         read_events(tmp_path / "j")
 
 
+def test_what_is_half_written_is_left_out_while_the_file_grows(tmp_path: Path) -> None:
+    Journal(tmp_path / "j", 1).started(JOB, "k", 1)
+    with (tmp_path / "j").open("ab") as file:
+        file.write(bytes(5))
+
+    assert [e.kind for e in read_events(tmp_path / "j", growing=True)] == [Kind.STARTED]
+
+
 def test_no_file_is_no_events(tmp_path: Path) -> None:
     assert list(read_events(tmp_path / "none")) == []

@@ -1,0 +1,64 @@
+"""When a copy of a job was moved from the one before it, and when that cannot be said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from history.judge import MARKED
+from history.model import SECOND, Fault, Gap
+from unit.history.scenes import (
+    TIER,
+    fresh,
+    ns,
+    rules,
+    sound,
+    stored,
+    waiting_again_after_it_ran,
+    waiting_twice_at_a_time,
+    waits_again,
+)
+
+
+def test_what_waits_may_be_moved_on_to_wait_again() -> None:
+    scene = sound()
+    waits_again(scene, 2.5)
+    scene.committed(2.45, 0, TIER)
+    scene.committed(2.9, 0, TIER, above=(0, 1, 2))
+
+    assert rules(scene.history) == set()
+
+
+def test_the_end_of_a_transaction_is_marked_somewhat_later() -> None:
+    scene = sound()
+    waits_again(scene, 2.5)
+    scene.committed(2.5 + 0.02 + MARKED / SECOND - 0.01, 0, TIER)
+
+    assert rules(scene.history) == set()
+
+
+@pytest.mark.parametrize("what", ["it is not known by whom", "a broker was away", "it died"])
+def test_when_a_move_was_committed_is_not_always_known(what: str) -> None:
+    scene = sound()
+    waiting_twice_at_a_time(scene)
+    if what == "it is not known by whom":
+        copy = stored(scene, TIER, 5)
+        scene.history.stored.remove(copy)
+        scene.history.stored.append(replace(copy, by=None))
+    elif what == "a broker was away":
+        scene.history.faults.append(Fault(ns(2.1), ns(2.6), "broker 1 killed"))
+    else:
+        scene.history.hits.pop()
+        scene.kill(50)
+
+    assert rules(scene.history) == set()
+
+
+def test_what_is_known_to_be_forgotten_may_wait_twice() -> None:
+    scene = sound()
+    waiting_again_after_it_ran(scene)
+    scene.hit("loop.drained", 3.9)
+    assert rules(scene.history) == {"moves"}
+
+    scene.history.gaps = frozenset({Gap.NO_METADATA})
+    assert rules(fresh(scene.history)) == set()
