@@ -17,9 +17,10 @@ from pathlib import Path
 from chaos.fleet import Fleet, worker_environment
 from chaos.load import Load
 from chaos.log import Sampler, places_of, stored_records
-from history.events import Journal, read_events
-from history.model import SECOND, Fault, Gap, History
-from history.take_overs import TAKE_OVER, TRANSACTION
+from chaos.orders import Order, Orders
+from history.events import Event, Journal, Kind, read_events
+from history.model import FOREVER, SECOND, Fault, Gap, History, Stored
+from history.take_overs import limit_of, take_overs
 
 from streamjobs.app import App
 from streamjobs.kafka.admin import Admin
@@ -30,13 +31,18 @@ SESSION = 6.0
 # Seconds: for the final drain, and for the workers to stop after it. Each job that kills its worker
 # for the first time costs the drain a session.
 DRAIN, STOP = 180.0, 40.0
+# How often a kill with nothing else going on is tried until it shows how long a take-over takes,
+# and seconds that each may take until it happens.
+QUIET_TRIES, QUIET_WAIT = 3, 30.0
+# At which of its transactions a worker is killed then: some seconds after it has joined.
+QUIET_PASS = 10
 # Every kind of fault once, then again in another order.
 DECK = (
     "kill", "kill", "halt", "short halt", "stop", "stop", "scale up", "scale down", "scale up",
     "scale to three", "broker",
 )  # fmt: skip
 # What every campaign has to have, comes first: on a slow machine few faults follow.
-OPENING = ("halt", "broker", "kill", "stop")
+OPENING = ("halt", "broker", "kill", "stop", "scale up")
 # Seconds a fault waits for a worker that is in its group.
 PATIENCE = 6.0
 
@@ -50,7 +56,7 @@ class Plan:
         seconds: how long there are faults.
         protocol: of the group.
         most: the most workers that run at a time.
-        quiet: whether it begins with a kill and nothing else: how long does a take-over take?
+        quiet: whether it begins with kills and nothing else: how long does a take-over take?
         killers: whether jobs kill their worker.
         gaps: what the product is known not to do.
     """
@@ -62,6 +68,16 @@ class Plan:
     quiet: bool = True
     killers: bool = True
     gaps: frozenset[Gap] = frozenset()
+
+    @property
+    def dies_in(self) -> str | None:
+        """Where in its transaction the worker of the quiet kill dies; None: anywhere.
+
+        Both kinds with both protocols, which go by whether the seed is even.
+        """
+        if self.seed // 2 % 2 == 0:
+            return None
+        return ("txn.produced", "txn.offsets-sent")[self.seed // 4 % 2]
 
 
 class Campaign:
@@ -79,19 +95,15 @@ class Campaign:
         self._plan, self._broker, self._folder, self._app = plan, broker, folder, app
         self._draw = random.Random(plan.seed)
         environment = worker_environment(folder, app.name, broker.bootstrap, plan.protocol)
-        self._fleet = Fleet(folder, environment, self._draw, SESSION)
+        orders = Orders(plan.seed, self._draw)
+        self._fleet = Fleet(folder, environment, self._draw, orders, SESSION)
         self._journal = Journal(folder / "producer.events", 0)
         main = app.registry.find_queue("work").topics(app.prefix).main
         self._load = Load(
-            work,
-            self._journal,
-            bootstrap=broker.bootstrap,
-            main=main,
-            seed=plan.seed,
-            killers=plan.killers,
+            work, self._journal, bootstrap=broker.bootstrap, main=main, seed=plan.seed
         )
         self._mending: threading.Thread | None = None
-        self._acts: dict[str, Callable[[], None]] = {
+        self._acts: dict[str, Callable[[], object]] = {
             "kill": lambda: self._fleet.kill(pause=self._draw.uniform(0, 1.5)),
             "halt": lambda: self._fleet.halt(SESSION + self._draw.uniform(2, 3)),
             "short halt": lambda: self._fleet.halt(self._draw.uniform(0.1, 1.5)),
@@ -124,9 +136,10 @@ class Campaign:
     # -- faults ------------------------------------------------------------------------------
 
     def _rage(self) -> None:
-        deadline = time.monotonic() + self._plan.seconds
         if self._plan.quiet:
             self._quiet_kill()
+        deadline = time.monotonic() + self._plan.seconds
+        self._load.killers = self._plan.killers
         for fault in self._deck():
             if time.monotonic() > deadline:
                 return
@@ -149,14 +162,64 @@ class Campaign:
         return until()
 
     def _quiet_kill(self) -> None:
-        """Kill one with nothing else going on: shows how long a take-over takes."""
+        """Kill one with nothing else going on, until it is known how long a take-over takes."""
         self._fleet.calm = True
-        self._wait(30.0, lambda: len(self._fleet.ready()) == self._fleet.target)
+        for _ in range(QUIET_TRIES):
+            victim = self._kill_quietly()
+            if victim is not None and self._is_measured(victim):
+                break
+        self._fleet.calm, self._fleet.target = False, min(3, self._plan.most)
+
+    def _kill_quietly(self) -> int | None:
+        """Kill one of three, or have it die in a transaction; returns which, if it has died."""
+        fleet, point = self._fleet, self._plan.dies_in
+        fleet.target = 3 if point is None else 2
+        self._wait(QUIET_WAIT, lambda: len(fleet.ready()) >= fleet.target)
         self._wait(2.0)
-        seconds = 1 + (TRANSACTION if Gap.OPEN_TRANSACTIONS in self._plan.gaps else SESSION)
-        self._fleet.kill(pause=seconds + TAKE_OVER)
-        self._wait(seconds + TAKE_OVER)
-        self._fleet.calm = False
+        if point is None:
+            victim = fleet.kill()
+            fleet.target = 2
+            return victim
+        victim = fleet.start(Order(point, f";{point}=kill@{QUIET_PASS}"))
+        # When it is dead nobody else is started for it.
+        died = self._wait(QUIET_WAIT, lambda: fleet.processes[victim].killed is not None)
+        return victim if died else None
+
+    def _is_measured(self, victim: int) -> bool:
+        """Wait until what the killed worker owned runs elsewhere, or should have."""
+
+        def waits() -> list[float]:
+            return [t.seconds for t in take_overs(self._so_far()) if t.worker == victim]
+
+        def is_over() -> bool:
+            self._wait(0.3)
+            found = waits()
+            return bool(found) and max(found) < FOREVER / SECOND / 2
+
+        self._wait(limit_of(self._so_far()) + 1, is_over)
+        return bool(waits())
+
+    def _so_far(self) -> History:
+        """What is known while it runs: of the jobs, where they lie."""
+        events = self._events(growing=True)
+        main = [
+            Stored("main", "", e.partition, e.offset, e.at, None, None, e.job, (0, 0))
+            for e in events
+            if e.kind is Kind.ENQUEUED
+        ]
+        return History(
+            session=SESSION,
+            events=events,
+            processes=self._fleet.processes,
+            hits=self._fleet.hits(),
+            stored=main,
+            faults=self._fleet.faults,
+            gaps=self._plan.gaps,
+        )
+
+    def _events(self, *, growing: bool = False) -> list[Event]:
+        paths = self._folder.glob("*.events")
+        return [e for path in paths for e in read_events(path, growing=growing)]
 
     def _kill_a_broker(self) -> None:
         """SIGKILL a node and bring it back; one at a time: two of three are always there."""
@@ -196,8 +259,7 @@ class Campaign:
 
     def _history(self, sampler: Sampler) -> History:
         stored, ends = stored_records(self._app)
-        hits = self._fleet.hits()
-        events = [e for path in self._folder.glob("*.events") for e in read_events(path)]
+        hits, events = self._fleet.hits(), self._events()
         self._fleet.killed_by(events)
         return History(
             session=SESSION,

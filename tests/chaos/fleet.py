@@ -12,18 +12,16 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from chaos.hits import Hits
+from chaos.orders import Order, Orders
 from history.events import Event, Kind
 from history.model import SECOND, Fault, Hit, Process
 
-from streamjobs.failpoints import HIT_BYTES, POINTS, VARIABLE
+from streamjobs.failpoints import VARIABLE
 
 TESTS = Path(__file__).parents[1]
 TIED = Path(__file__).with_name("tied.py")
 CONCURRENCY = "4"
-# How many of the workers have an order to die or to stop at a failpoint.
-ORDERED, ORDERED_STOP = 0.5, 0.25
-# What a worker may never pass.
-RARE = {"loop.lost", "txn.aborted"}
 
 
 class Fleet:
@@ -32,15 +30,29 @@ class Fleet:
     Args:
         folder: for journals, hits and logs.
         environment: of the workers.
-        draw: chooses failpoints.
+        draw: chooses workers.
+        orders: what they are told to do at failpoints.
         session: seconds after which a silent worker is cut off.
+
+    Attributes:
+        processes: by incarnation, of all that ever started.
+        faults: what was done to them.
+        target: how many there are to be.
+        calm: whether nobody gets an order, nor stays asleep.
     """
 
     def __init__(
-        self, folder: Path, environment: dict[str, str], draw: random.Random, session: float
+        self,
+        folder: Path,
+        environment: dict[str, str],
+        draw: random.Random,
+        orders: Orders,
+        session: float,
     ) -> None:
         self._folder, self._environment, self._draw = folder, environment, draw
-        self._session = session
+        self._orders, self._session = orders, session
+        self._hits, self._joined = Hits(folder / "hits"), set[int]()
+        self._ordered: dict[int, Order] = {}
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._asleep: dict[int, tuple[int, int]] = {}  # worker: stopped at, to be woken at
         self._leaving: set[int] = set()
@@ -51,12 +63,13 @@ class Fleet:
 
     # -- what is done to them ----------------------------------------------------------------
 
-    def kill(self, *, pause: float = 0.0) -> None:
-        """SIGKILL one; it is replaced after ``pause`` seconds."""
+    def kill(self, *, pause: float = 0.0) -> int | None:
+        """SIGKILL one; it is replaced after ``pause`` seconds. Returns which, if there was one."""
         if worker := self._choose():
             self.processes[worker].killed = self.note(f"kill worker {worker}")
             self._running[worker].kill()
             self._spawn_after = time.monotonic_ns() + round(pause * SECOND)
+        return worker
 
     def halt(self, seconds: float) -> None:
         """SIGSTOP one and wake it later."""
@@ -72,11 +85,39 @@ class Fleet:
 
     def scale(self, target: int) -> None:
         """Have so many: the surplus is told to stop."""
-        self.note(f"scale to {target}")
+        way = "up" if target > len(self._staying()) else "down"
+        self.note(f"scale {way} to {target}")
         self.target = target
-        for worker in self._staying()[target:]:
+        # Those that have an order to carry out are the last to go.
+        for worker in sorted(self._staying(), key=lambda w: w not in self._ordered)[target:]:
             if worker not in self._asleep:
                 self._stop(worker)
+
+    def start(self, order: Order | None = None) -> int:
+        """Start one, whatever the target is; returns which."""
+        worker = len(self.processes) + 1
+        text = "" if order is None else order.text
+        self.note(f"start worker {worker} {text}".rstrip())
+        environment = {
+            **self._environment,
+            "CHAOS_WORKER": str(worker),
+            VARIABLE: f"{self._hits.path}{text}",
+        }
+        tied = [sys.executable, "-I", "-S", str(TIED), str(os.getpid())]
+        command = [*tied, sys.executable, "-m", "streamjobs.cli.main", "-A", "chaos.app:app"]
+        with (self._folder / f"worker-{worker}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, "worker", "-q", "work", "--concurrency", CONCURRENCY],
+                cwd=TESTS,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._running[worker] = process
+        self.processes[worker] = Process(worker, process.pid, time.monotonic_ns())
+        if order is not None:
+            self._ordered[worker] = order
+        return worker
 
     def note(self, what: str, seconds: float = 0.0) -> int:
         """Remember what is done now; returns the time."""
@@ -89,6 +130,7 @@ class Fleet:
     def tick(self) -> None:
         """Notice who has ended or stopped itself, wake who has slept enough, start the missing."""
         now = time.monotonic_ns()
+        self._read_hits()
         for worker, process in list(self._running.items()):
             if (code := process.poll()) is not None:
                 self._gone(worker, code, now)
@@ -99,7 +141,7 @@ class Fleet:
             if now >= end or self.calm:
                 self._wake(worker, begin)
         if len(self._staying()) < self.target and now >= self._spawn_after:
-            self._spawn()
+            self.start(None if self.calm else self._orders.deal())
 
     @property
     def quiet(self) -> bool:
@@ -131,15 +173,9 @@ class Fleet:
             self._gone(worker, process.wait(), time.monotonic_ns())
 
     def hits(self) -> list[Hit]:
-        """What the workers passed; those that died at a failpoint get the time of their death."""
-        found = self._hits()
-        by_pid = {p.pid: p for p in self.processes.values()}
-        for hit in found:
-            process = by_pid[hit.pid]
-            if hit.action == "kill":
-                process.killed = hit.at
-                self.faults.append(Fault(hit.at, hit.at, f"worker {process.worker}: {hit.name}"))
-        return found
+        """What the workers passed so far."""
+        self._read_hits()
+        return self._hits.all
 
     def killed_by(self, events: Iterable[Event]) -> None:
         """Take in which workers were killed by a job of theirs."""
@@ -150,25 +186,35 @@ class Fleet:
                 what = f"worker {process.worker} was killed by job {event.job}"
                 self.faults.append(Fault(event.at, event.at, what))
 
-    def _hits(self) -> list[Hit]:
-        path = self._folder / "hits"
-        raw = path.read_bytes() if path.exists() else b""
-        lines = (raw[at : at + HIT_BYTES].split() for at in range(0, len(raw), HIT_BYTES))
-        return [Hit(n.decode(), int(p), int(t), a.decode()) for n, p, t, a in lines]
-
     # -- inside ------------------------------------------------------------------------------
 
+    def _read_hits(self) -> None:
+        """Take in who has joined, and who died at a failpoint, or is about to stop at one."""
+        by_pid = {p.pid: p for p in self.processes.values()}
+        for hit in self._hits.read_on():
+            process = by_pid[hit.pid]
+            if hit.name == "loop.assigned":
+                self._joined.add(hit.pid)
+            if hit.action == "kill":
+                process.killed = hit.at
+                self.faults.append(Fault(hit.at, hit.at, f"worker {process.worker}: {hit.name}"))
+            order = self._ordered.get(process.worker)
+            if order is not None and hit.action != "-" and hit.name == order.point:
+                del self._ordered[process.worker]
+
     def _choose(self) -> int | None:
+        """One that is in its group; of those that have an order only where there is no other."""
         ready = self.ready()
-        return self._draw.choice(ready) if ready else None
+        free = [worker for worker in ready if worker not in self._ordered]
+        return self._draw.choice(free or ready) if ready else None
 
     def ready(self) -> list[int]:
         """Those that are in their group and awake."""
-        joined = {hit.pid for hit in self._hits() if hit.name == "loop.assigned"}
+        self._read_hits()
         return [
             worker
             for worker in self._staying()
-            if worker not in self._asleep and self._running[worker].pid in joined
+            if worker not in self._asleep and self._running[worker].pid in self._joined
         ]
 
     def _staying(self) -> list[int]:
@@ -191,38 +237,9 @@ class Fleet:
             process.halts.append((self._asleep.pop(worker)[0], now))
         self._leaving.discard(worker)
         del self._running[worker]
-
-    def _spawn(self) -> None:
-        worker = len(self.processes) + 1
-        orders = "" if self.calm else self._order()
-        self.note(f"start worker {worker} {orders}".rstrip())
-        environment = {
-            **self._environment,
-            "CHAOS_WORKER": str(worker),
-            VARIABLE: f"{self._folder / 'hits'}{orders}",
-        }
-        tied = [sys.executable, "-I", "-S", str(TIED), str(os.getpid())]
-        command = [*tied, sys.executable, "-m", "streamjobs.cli.main", "-A", "chaos.app:app"]
-        with (self._folder / f"worker-{worker}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*command, "worker", "-q", "work", "--concurrency", CONCURRENCY],
-                cwd=TESTS,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
-        self._running[worker] = process
-        self.processes[worker] = Process(worker, process.pid, time.monotonic_ns())
-
-    def _order(self) -> str:
-        """An order to die, or to stop, somewhere between an outcome and its commit."""
-        if self._draw.random() > ORDERED:
-            return ""
-        point = self._draw.choice([point for point in POINTS if point not in RARE])
-        often = point.startswith(("cycle.", "txn.", "loop.collected"))
-        at = self._draw.randrange(1, 25 if often else 3)
-        action = "stop" if self._draw.random() < ORDERED_STOP else "kill"
-        return f";{point}={action}@{at}"
+        self._read_hits()
+        if (order := self._ordered.pop(worker, None)) is not None:
+            self._orders.take_back(order)
 
 
 def _is_stopped(pid: int) -> bool:
