@@ -20,6 +20,8 @@ RARELY = ("loop.assigned", "loop.claimed", "loop.answered", "loop.revoked", "loo
 # These are passed by a worker that stood still before a transaction for longer than its session:
 # the group does not take its offsets, it aborts, and learns that its partitions are lost.
 OUTLIVED = ("txn.aborted", "loop.lost")
+# So many workers of each run are told to; something else may end them before.
+AT_FIRST = 2
 
 
 @dataclass
@@ -47,8 +49,8 @@ class Orders:
 
     def __init__(self, seed: int, draw: random.Random) -> None:
         self._draw, self._next = draw, seed * STEP
-        # First of all in every campaign, since nothing else leads to it for certain.
-        self._again = deque([Order("txn.begun", f";{self._outlive()}")])
+        # First of all in every run, since nothing else leads to it for certain.
+        self._again = deque(Order("txn.begun", f";{self._outlive()}") for _ in range(AT_FIRST))
 
     def deal(self) -> Order | None:
         """Return an order for a new worker, or none."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from chaos.campaign import Plan
 from chaos.fleet import Fleet
-from chaos.orders import STEP, TRIES, Order, Orders
+from chaos.orders import AT_FIRST, STEP, TRIES, Order, Orders
 from chaos.verdict import (
     COLUMNS,
     NEEDED,
@@ -157,8 +157,8 @@ def test_seeds_in_a_row_go_on_where_the_one_before_has_ended() -> None:
     for seed in range(4):
         orders = Orders(seed, random.Random(seed))
         dealt = [order.point for _ in range(60) if (order := orders.deal()) is not None]
-        assert dealt[0] == "txn.begun"  # the one that every campaign begins with
-        points += dealt[1 : STEP + 1]
+        assert dealt[:AT_FIRST] == ["txn.begun"] * AT_FIRST  # what every run begins with
+        points += dealt[AT_FIRST : AT_FIRST + STEP]
 
     assert points == [POINTS[n % len(POINTS)] for n in range(4 * STEP)]
 
@@ -169,10 +169,10 @@ def test_an_order_that_was_not_carried_out_is_given_to_another_for_a_while() -> 
     def deal() -> Order:
         return next(order for _ in range(60) if (order := orders.deal()) is not None)
 
-    first = deal()
+    given = [deal() for _ in range(AT_FIRST + 1)]
     for _ in range(TRIES - 1):
-        orders.take_back(first)
-        assert deal() is first
-    orders.take_back(first)
+        orders.take_back(given[-1])
+        assert deal() is given[-1]
+    orders.take_back(given[-1])
 
-    assert deal() is not first
+    assert deal() not in given
