@@ -53,6 +53,7 @@ from streamjobs.kafka.plan import (
     make_plan,
     old_mains,
 )
+from streamjobs.kafka.rights import Needs, denied
 from streamjobs.settings import Settings
 from streamjobs.topics import TopicSpec
 
@@ -132,6 +133,10 @@ class Admin:
             name: TopicInfo(len(topic.partitions), str(topic.topic_id))
             for name, topic in described.items()
         }
+
+    def denied(self, needs: Needs, group: str) -> list[str]:
+        """Ask what we may not do with topics and a group, a sentence each; see ``kafka.rights``."""
+        return denied(self._client, self._settings, needs, group)
 
     def plan(self, specs: Sequence[TopicSpec]) -> Plan:
         """Compare the topics an app needs with those there are; changes nothing.

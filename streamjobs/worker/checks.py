@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.metadata import TEXT_MAX
-from streamjobs.errors import TopicsError
+from streamjobs.errors import AuthenticationError, TopicsError
 from streamjobs.kafka.admin import Admin, TopicInfo
+from streamjobs.kafka.rights import needs_of
 from streamjobs.registry import Queue
-from streamjobs.topics import TopicSpec, schemas_spec
+from streamjobs.topics import TopicSpec, schemas_spec, schemas_topic
 from streamjobs.wording import counted
 from streamjobs.worker.source import Source
 
@@ -27,6 +28,7 @@ def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
         skip: whether partitions that were added to a main topic are left alone, not refused.
 
     Raises:
+        AuthenticationError: all rights that are missing, with the commands that grant them.
         TopicsError: all that is wrong, with the command that mends it.
     """
     topics, specs = queue.topics(source.prefix), queue.specs(source.prefix)
@@ -37,6 +39,7 @@ def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
         problems = _embedded(specs, there, source.settings.delivery)
         problems += [main.problem for main in admin.old_mains(specs, there) if main.waiting]
     else:
+        _require_rights(admin, queue, source, there)
         problems = [*_short_texts(admin.offset_texts()), *_planned(admin, specs, skip=skip)]
     if problems:
         raise TopicsError(*problems)
@@ -52,6 +55,27 @@ def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
         Ordering(queue.ordering),
         queue.partitions,
     )
+
+
+def _require_rights(
+    admin: Admin, queue: Queue, source: Source, there: Mapping[str, TopicInfo]
+) -> None:
+    """Refuse to begin what would stand still: what we may not do is told before what is wrong.
+
+    A topic that we may not see looks like one that is not there.
+    """
+    topics = queue.topics(source.prefix)
+    schemas = schemas_topic(source.prefix)
+    declared = queue.retry.delays
+    needs = needs_of(
+        topics,
+        reads={*map(topics.tier, declared), *topics.tiers_among(there)},
+        writes=declared,
+        schemas=None if source.settings.schema_registry_url else schemas,
+        at_start=True,
+    )
+    if missing := admin.denied(needs, topics.group):
+        raise AuthenticationError("\n".join(missing))
 
 
 def _planned(admin: Admin, specs: Sequence[TopicSpec], *, skip: bool) -> list[str]:

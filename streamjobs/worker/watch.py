@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable, Mapping
 
 from streamjobs.engine.ladder import Ladder
-from streamjobs.errors import StreamjobsError
+from streamjobs.errors import AuthenticationError, StreamjobsError
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.plan import APPLY, added_problem
+from streamjobs.kafka.rights import Needs, needs_of
 from streamjobs.settings import Settings
 from streamjobs.topics import schemas_topic
 from streamjobs.wording import counted
@@ -24,6 +25,8 @@ logger = logging.getLogger("streamjobs.worker")
 
 # Seconds between two looks.
 LOOK_EVERY = 30.0
+# The same while something is wrong.
+LOOK_AGAIN = 5.0
 
 
 class TopicWatch:
@@ -38,7 +41,7 @@ class TopicWatch:
         self._settings, self._on_another = settings, on_another
         self._ladders: dict[str, Ladder] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
-        self._stop_asked = threading.Event()
+        self._stop_asked, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="topic-watch", daemon=True)
 
     def watch(self, ladder: Ladder) -> None:
@@ -56,6 +59,11 @@ class TopicWatch:
     def stop(self) -> None:
         """Look no more; may be called before ``start``, and does not wait for a look under way."""
         self._stop_asked.set()
+        self._wake.set()
+
+    def look_now(self) -> None:
+        """Do not wait with the next look: somebody was denied a right; any thread."""
+        self._wake.set()
 
     def look(self, admin: Admin) -> None:
         """Compare once."""
@@ -63,6 +71,9 @@ class TopicWatch:
             schemas = [schemas_topic(ladder.topics.prefix)]
             if self._settings.schema_registry_url is not None:
                 schemas = []
+            if denied := admin.denied(self._needs(ladder, schemas), ladder.topics.group):
+                self._tell(queue, tuple(denied))
+                continue
             there = admin.described([*topics_of(ladder), *schemas])
             gone = tuple(absent(topic) for topic in schemas if topic not in there)
             found = (*compare(ladder, there), *gone)
@@ -70,18 +81,36 @@ class TopicWatch:
             if not found and made_anew(ladder, there):
                 self._on_another(queue)
 
+    def _needs(self, ladder: Ladder, schemas: list[str]) -> Needs:
+        return needs_of(
+            ladder.topics,
+            reads=ladder.reads,
+            writes=ladder.writes,
+            schemas=schemas[0] if schemas else None,
+        )
+
     def _run(self) -> None:
         try:
             with Admin(self._settings) as admin:
                 if self._is_embedded(admin):
                     return  # it has no topic administration, and nobody else's either
-                while not self._stop_asked.wait(LOOK_EVERY):
+                while self._waited():
                     try:
                         self.look(admin)
+                    except AuthenticationError as error:
+                        for queue in self._ladders:
+                            self._tell(queue, (str(error),))
                     except StreamjobsError as error:
                         logger.info("topics could not be looked at: %s", error)
         except Exception:
             logger.exception("topics are looked at no more")
+
+    def _waited(self) -> bool:
+        """Wait until it is time to look; False when stopped."""
+        wrong = any(self._problems.values())
+        self._wake.wait(min(LOOK_AGAIN, LOOK_EVERY) if wrong else LOOK_EVERY)
+        self._wake.clear()
+        return not self._stop_asked.is_set()
 
     def _is_embedded(self, admin: Admin) -> bool:
         while not self._stop_asked.is_set():

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from streamjobs import App
-from streamjobs.errors import TopicsError
+from streamjobs.errors import AuthenticationError, TopicsError
 from streamjobs.kafka.admin import TopicInfo
 from streamjobs.kafka.plan import Plan
+from streamjobs.kafka.rights import DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE, Needs
 from streamjobs.topics import TopicSpec
 from streamjobs.worker.checks import check
 from streamjobs.worker.source import Source
@@ -22,9 +23,14 @@ class Brokers:
 
     def __init__(self, room: int | None, plan: Plan | None = None) -> None:
         self.room, self._plan = room, plan or Plan()
+        self.rights: list[str] = []
 
     def topics(self, _: object) -> dict[str, TopicInfo]:
         return {"shop.mail": TopicInfo(8, "id")}
+
+    def denied(self, needs: Needs, group: str) -> list[str]:
+        self.needs, self.group = needs, group
+        return self.rights
 
     def offset_texts(self) -> int | None:
         return self.room
@@ -62,3 +68,21 @@ def test_only_added_partitions_are_skipped_where_that_is_asked_for() -> None:
     # then nothing is left to refuse when that one is mended
     added = Plan(problems=("added",), added=("added",))
     assert checked(Brokers(None, added), skip=True).partitions == 8
+
+
+def test_rights_that_are_missing_are_told_before_what_they_hide() -> None:
+    # given topics that may not be seen, so that they seem not to be there
+    brokers = Brokers(None, Plan(problems=("not there",)))
+    brokers.rights = ["no right to DESCRIBE", "no right to READ"]
+    # then the rights are told, all of them, and not the topics
+    with pytest.raises(AuthenticationError) as error:
+        checked(brokers)
+    assert str(error.value) == "no right to DESCRIBE\nno right to READ"
+    # and what a worker does is asked for, with what it compares at its start
+    assert brokers.group == "shop.mail"
+    tiers = [topic for topic in brokers.needs if topic.startswith("shop.mail.retry.")]
+    assert tiers
+    expected = {topic: {READ, WRITE} for topic in tiers}
+    expected |= {"shop.mail": {READ}, "shop.mail.dlq": {WRITE}, "shop.schemas": {READ}}
+    expected["shop.mail.marks"] = {DESCRIBE}
+    assert brokers.needs == {topic: {*x, DESCRIBE_CONFIGS} for topic, x in expected.items()}

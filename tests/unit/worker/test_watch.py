@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,12 @@ import pytest
 from unit.engine.drive import LONG, MAIN, SHORT, TOPICS
 
 from streamjobs.engine.ladder import Ladder
-from streamjobs.kafka.admin import TopicInfo
+from streamjobs.errors import AuthenticationError
+from streamjobs.kafka.admin import Admin, TopicInfo
+from streamjobs.kafka.rights import Needs
 from streamjobs.settings import Settings
 from streamjobs.topics import schemas_topic
+from streamjobs.worker import watch as watch_module
 from streamjobs.worker.watch import TopicWatch, compare, topics_of
 
 LADDER = Ladder(TOPICS, (MAIN,), {SHORT: 1.0, LONG: 10.0}, (1.0, 10.0), partitions=4)
@@ -33,6 +37,12 @@ class Broker:
 
     def __init__(self, *answers: dict[str, TopicInfo]) -> None:
         self.answers = list(answers)
+        self.rights: list[list[str]] = []
+
+    def denied(self, needs: Needs, group: str) -> list[str]:
+        assert list(needs) == [MAIN, SHORT, LONG, TOPICS.dlq, TOPICS.marks, SCHEMAS]
+        assert group == TOPICS.group
+        return self.rights.pop(0) if self.rights else []
 
     def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
         assert names == [*topics_of(LADDER), SCHEMAS]
@@ -101,3 +111,56 @@ def test_a_topic_that_was_made_anew_is_told_when_all_are_there(anew: str) -> Non
         watch.look(admin)
         seen.append(len(told))
     assert seen == [0, 0, 1]
+
+
+def test_a_right_that_is_missing_is_a_problem_until_it_is_given(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # given a watch, and a right that is missing for two looks, which hide the topics
+    watch = TopicWatch(Settings(), lambda _: None)
+    watch.watch(LADDER)
+    broker = Broker(there(), there())
+    broker.rights = [[], ["no right to READ"], ["no right to READ"], []]
+    admin: Any = broker
+    seen = []
+    for _ in range(4):
+        watch.look(admin)
+        seen.append(watch.problems("mail"))
+    # then it is one for as long, and told once
+    assert seen == [(), ("no right to READ",), ("no right to READ",), ()]
+    assert caplog.text.count("no right to READ") == 1
+    assert caplog.text.count("as they must be again") == 1
+
+
+@pytest.mark.parametrize("refusal", [AuthenticationError("refused"), None])
+def test_who_is_denied_something_has_it_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception | None
+) -> None:
+    # given a watch that looks at the topics once a minute, of a broker that refuses us, or a right
+    looked = threading.Event()
+
+    def look(watch: TopicWatch, _: Admin) -> None:
+        looked.set()
+        if refusal is not None:
+            raise refusal
+        watch._tell("mail", ("refused",))
+
+    monkeypatch.setattr(watch_module, "LOOK_EVERY", 60.0)
+    monkeypatch.setattr(watch_module, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(TopicWatch, "look", look)
+    monkeypatch.setattr(Admin, "embedded", False)
+    watch = TopicWatch(Settings(), lambda _: None)
+    watch.watch(LADDER)
+    watch.start()
+    assert not looked.is_set()
+
+    # when somebody is denied something, then it is looked at, and it is a problem
+    watch.look_now()
+    assert looked.wait(5)
+    # and it is looked at again soon
+    looked.clear()
+    assert looked.wait(5)
+    assert watch.problems("mail") == ("refused",)
+    watch.stop()
+    watch._thread.join(5)
+    assert not watch._thread.is_alive()
