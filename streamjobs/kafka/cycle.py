@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.failures import REMOVED, kafka_error
+from streamjobs.kafka.rights import WRITE, lacking, refused_id, refused_topics
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -51,6 +53,10 @@ PERMANENT = frozenset({
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the client's own codes are spelt so
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
 })  # fmt: skip
+
+
+# What is said of records that were not sent since something else had failed.
+PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
 
 
 class CycleFailed(StreamjobsError):
@@ -107,8 +113,14 @@ class _Producing:
             linger_ms=0,
             **extra,
         )
+        self._settings = settings
         self._producer = Producer(config)
         self._failures: dict[tuple[str, int], KafkaError] = {}
+
+    @property
+    def _purged(self) -> bool:
+        """Whether the client has thrown records away, as it does when their transaction fails."""
+        return any(error.code() in PURGED for error in self._failures.values())
 
     def _produce(self, records: Sequence[Written]) -> None:
         """Produce the records and wait until each is acknowledged.
@@ -117,6 +129,7 @@ class _Producing:
             CycleFailed: some are not.
             KafkaException: the client has failed.
         """
+        raised: object = None
         try:
             self._produce_all(records)
         except SystemError as error:
@@ -126,12 +139,18 @@ class _Producing:
                 raise error.__cause__ from error
             # Or nothing is set at all, and the call has failed all the same.
             raise CycleFailed(f"the client has failed: {error}", fatal=True) from error
+        except:  # noqa: E722 - the client may raise its error itself, which is no exception
+            raised = sys.exc_info()[1]
+            if not isinstance(raised, KafkaError):
+                raise
+        if isinstance(raised, KafkaError):
+            raise KafkaException(raised)
         if self._failures:
             raise self._failed()
 
     def _failed(self) -> CycleFailed:
         """What was not delivered, and what of it never will be."""
-        told = {pair: f"{pair[0]}[{pair[1]}]: {e.str()}" for pair, e in self._failures.items()}
+        told = {pair: _told(*pair, error) for pair, error in self._failures.items()}
         missing = self.missing({topic for topic, _ in told})
         refused = {
             pair: does_not_exist(pair[0]) if pair[0] in missing else text
@@ -242,12 +261,27 @@ class TransactionalProducer(_Producing):
             self._commit()
             hit("txn.committed")
         except CycleFailed as failed:
+            if (cause := self._cause(failed, offsets, group)) is not None:
+                raise self._give_up(cause, records) from failed
             raise self._abort(failed.refused) or failed from failed
         except KafkaException as error:
-            raise self._give_up(error) from error
+            raise self._give_up(error, records) from error
 
     def close(self) -> None:
         """Nothing is open between cycles; the client goes with its last reference."""
+
+    def _cause(
+        self, failed: CycleFailed, offsets: list[TopicPartition], group: Any
+    ) -> KafkaException | None:
+        """Why records were thrown away: only the next call of a failed transaction tells it."""
+        if failed.refused or not (self._purged or failed.fatal):
+            return None
+        try:
+            # One that commits nothing by itself: where nothing is told, it is aborted all the same.
+            self._producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+        except KafkaException as error:
+            return error
+        return None
 
     def _begin(self) -> None:
         if not self._ready:
@@ -280,12 +314,25 @@ class TransactionalProducer(_Producing):
         told = kafka_error(error).str()
         logger.info("transaction %s: %s, %.0f s", self.transactional_id, told, seconds)
 
-    def _give_up(self, error: KafkaException) -> CycleFailed:
+    def _give_up(self, error: KafkaException, records: Sequence[Written] = ()) -> CycleFailed:
         inner = kafka_error(error)
+        refused = self._denied(inner, records)
         if inner.fatal():
-            return CycleFailed(f"the producer is used up: {inner.str()}", fatal=True)
-        gone = inner.code() in REMOVED
-        return self._abort() or CycleFailed(f"aborted: {inner.str()}", gone=gone)
+            told = f"the producer is used up: {inner.str()}"
+            return CycleFailed(told, fatal=True, refused=refused)
+        gone, told = inner.code() in REMOVED, f"aborted: {inner.str()}"
+        return self._abort(refused) or CycleFailed(told, gone=gone, refused=refused)
+
+    def _denied(self, error: KafkaError, records: Sequence[Written]) -> dict[tuple[str, int], str]:
+        """Which records may not be written, for want of a right, and what grants it."""
+        topics = {record.topic for record in records}
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            denied = dict.fromkeys(topics, refused_id(self.transactional_id))
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            denied = refused_topics(self._settings, topics)
+        else:
+            return {}
+        return {(r.topic, r.partition): denied[r.topic] for r in records if r.topic in denied}
 
     def _abort(self, refused: Mapping[tuple[str, int], str] | None = None) -> CycleFailed | None:
         try:
@@ -318,3 +365,10 @@ class IdempotentProducer(_Producing):
 
     def close(self) -> None:
         """Nothing is open between cycles; the client goes with its last reference."""
+
+
+def _told(topic: str, partition: int, error: KafkaError) -> str:
+    """What the broker said of a record, with what grants the right that is missing."""
+    told = f"{topic}[{partition}]: {error.str()}"
+    denied = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return f"{told}: {lacking(WRITE, 'topic', topic)}" if denied else told

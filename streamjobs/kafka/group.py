@@ -25,6 +25,7 @@ from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled, 
 from streamjobs.kafka.config import consumer_config, silent
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
 from streamjobs.kafka.members import client_id
+from streamjobs.kafka.rights import GROUP_DENIED, READ, is_denial, lacking
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -64,6 +65,13 @@ class InstanceIdTaken(StreamjobsError):
         )
 
 
+class GroupDenied(StreamjobsError):
+    """The brokers deny us the right to be a member of the group: this consumer is used up."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(lacking(READ, "group", group))
+
+
 class CommitRefused(StreamjobsError):
     """The broker did not take a commit; it is tried again with fresh metadata.
 
@@ -89,6 +97,7 @@ class GroupConsumer:
         topics: what to subscribe to: main and every tier that exists.
         protocol: ``classic`` or ``consumer``.
         process: what tells this process from others among the group's members; None: nothing.
+        on_denied: called when the brokers deny us a right, by ``poll`` too.
 
     Attributes:
         group: the group's id.
@@ -106,10 +115,11 @@ class GroupConsumer:
         on_assigned: Callable[[list[Partition]], None],
         on_revoked: Callable[[list[Partition]], None],
         on_lost: Callable[[list[Partition]], None],
+        on_denied: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self.group = settings, group
         self._committing: Callable[[KafkaError | None], None] | None = None
-        self._on_assigned = on_assigned
+        self._on_assigned, self._on_denied = on_assigned, on_denied
         self._assigned: list[Partition] = []
         self._unset: list[Partition] = []
         self._placed: dict[Partition, int] = {}
@@ -147,6 +157,7 @@ class GroupConsumer:
 
         Raises:
             InstanceIdTaken: another process has our name in the group.
+            GroupDenied: we may not be in the group (a classic consumer tries on by itself).
             StreamjobsError: another error that polling again does not mend.
         """
         first = self._consumer.poll(timeout)
@@ -332,10 +343,15 @@ class GroupConsumer:
             if _FENCED in error.str() or _UNRELEASED in error.str():
                 name, for_now = self._settings.group_instance_id, _UNRELEASED in error.str()
                 raise InstanceIdTaken(self.group, name, for_now=for_now)
+            if GROUP_DENIED in error.str():
+                self._on_denied()
+                raise GroupDenied(self.group)
             raise translate(error, f"consuming in group {self.group}", self._settings)
         elif error.code() in NO_TOPIC and message.topic():
             self._is_missing(message.topic() or "", error)
         else:
+            if is_denial(error):
+                self._on_denied()
             where = f"{message.topic()}[{message.partition()}]" if message.topic() else "consumer"
             logger.warning("group %s: %s: %s", self.group, where, error.str())
 

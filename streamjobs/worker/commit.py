@@ -28,9 +28,10 @@ from streamjobs.kafka.cycle import (
 )
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
+from streamjobs.kafka.rights import DENIED, GROUP_DENIED
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
-from streamjobs.worker.telling import too_long
+from streamjobs.worker.telling import mended_by, too_long
 
 logger = logging.getLogger("streamjobs.worker")
 
@@ -62,10 +63,12 @@ class CommitCycle:
         transactional: whether its producers make transactions.
         queue, worker: names, for metrics and for the headers of moves.
         process: what all ids of this process have in common, and no other's.
+        on_denied: called when the brokers deny us a right.
 
     Attributes:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
         member: whether the broker still takes this owner's commits, as far as it has said.
+        outcast: whether the group's rights are denied: nothing that is begun could be committed.
         refused: shards that stand still since what they have to write is refused, and why.
         alarms: why nothing can be committed until somebody has mended the brokers.
     """
@@ -81,7 +84,9 @@ class CommitCycle:
         worker: str,
         process: str,
         metrics: WorkerMetrics,
+        on_denied: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_denied = on_denied
         self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
         self._queue, self._worker, self._metrics = queue, worker, metrics
         self._process = process
@@ -90,6 +95,8 @@ class CommitCycle:
         self.transactional_id = self._new_id()
         self._announced = True
         self.member = True
+        self.outcast = False
+        self._rest_until = 0.0
         self.refused: dict[int, str] = {}
         self.alarms: tuple[str, ...] = ()
         self._try_again = self._tell_again = 0.0
@@ -114,12 +121,12 @@ class CommitCycle:
         """
         if self._under_way is not None and not wait:
             return True
+        if not self._may_ask(wait=wait, clean=bool(clean)):
+            return False
         self._clean = clean
         if self.refused and monotonic() >= self._try_again:
             self._try_again = monotonic() + REFUSED_RETRY
             self._engine.go_on()
-        if wait and not self._consumer.coordinated(COORDINATOR_PATIENCE):
-            return False
         cycle = self._engine.cycle(everything=everything or bool(clean))
         if cycle is None:
             return True
@@ -137,6 +144,12 @@ class CommitCycle:
             return False
         self.member = True
         return True
+
+    def _may_ask(self, *, wait: bool, clean: bool) -> bool:
+        """Whether a cycle can be had now: not just after a denial, nor without a coordinator."""
+        if monotonic() < self._rest_until and not clean:
+            return False
+        return not wait or self._consumer.coordinated(COORDINATOR_PATIENCE)
 
     def confirm(self) -> bool:
         """Whether the broker still takes our commits, asked by one that changes nothing."""
@@ -228,7 +241,7 @@ class CommitCycle:
             self._failed(cycle, CommitRefused(error.str()))
 
     def _committed(self, cycle: Cycle, kind: str) -> None:
-        self.alarms = ()
+        self.alarms, self.outcast = (), False
         self._engine.committed(cycle)
         self._metrics.children(self._queue, len(cycle.children))
         self._metrics.cycle(self._queue, kind, "committed")
@@ -261,12 +274,12 @@ class CommitCycle:
                 logger.error(
                     "queue %s: partition %d stands still: a record cannot be written: %s. Nothing "
                     "of it is committed or lost, other partitions go on, and it is tried again "
-                    "every %g s; `streamjobs topics plan` says what is wrong with topics, and "
-                    "`topics apply` mends it",
+                    "every %g s%s",
                     self._queue,
                     number,
                     reason,
                     REFUSED_RETRY,
+                    mended_by(reason),
                 )
 
     def _failed(self, cycle: Cycle, error: CycleFailed | CommitRefused) -> None:
@@ -284,9 +297,19 @@ class CommitCycle:
         if TEXT_TOO_LONG in str(error) and not self.alarms:
             self.alarms = (too_long(error),)
             logger.error("queue %s: %s", self._queue, *self.alarms)
+        if any(denial in str(error) for denial in DENIED):
+            self._denied(error)
         if isinstance(error, CycleFailed) and error.fatal:
             self._producer, self.transactional_id = None, self._new_id()
             self._announced = False
+
+    def _denied(self, error: CycleFailed | CommitRefused) -> None:
+        """Have it found out which right is missing, and do not ask twice a second for it."""
+        self._on_denied()
+        if isinstance(error, CommitRefused) or not error.refused:
+            self._rest_until = monotonic() + REFUSED_RETRY
+        if GROUP_DENIED in str(error):
+            self.outcast, self.member = True, False
 
     def _new_id(self) -> str | None:
         """A new one for each producer; its random part keeps it from fencing any other."""

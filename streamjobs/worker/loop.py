@@ -20,17 +20,16 @@ from collections.abc import Callable, Collection
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.outbox import Partition
-from streamjobs.engine.records import Record
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Polled
-from streamjobs.kafka.group import InstanceIdTaken
+from streamjobs.kafka.group import GroupDenied, InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.giving_back import GivingBack
 from streamjobs.worker.pace import Pace
-from streamjobs.worker.parts import JOIN_RETRY, Parts, State
+from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
@@ -85,7 +84,7 @@ class QueueLoop(threading.Thread):
         self._questions: list[int] = []
         self._next_question = 0.0
         self.outdated = False  # set by whoever sees that a topic is not the one it began with
-        self._member = True
+        self._member, self._slept = True, False
         self._last_poll, self._pace = 0.0, Pace()
         self._cut_off = False  # from the group's coordinator, at the end
         self._name_taken = ""
@@ -170,18 +169,22 @@ class QueueLoop(threading.Thread):
         self._parts, self.engine, self._questions = parts, parts.engine, []
         self._join()
 
-    def _join_later(self, why: Exception) -> None:
-        """Try to join until our name in the group is free; after a crash that takes a session."""
+    def _join_later(self, why: Exception, pause: float = JOIN_RETRY) -> None:
+        """Try to join until our name in the group is free, or until we may be in it at all."""
         if not self._name_taken:
             self._name_taken = f"not in its group yet: {why}"
             logger.warning("queue %s: %s; trying on", self.queue, self._name_taken)
+        if owned := list(self.engine.owned):
+            self.lost(owned)
         self._leave()
-        self._stop_asked.wait(JOIN_RETRY)
+        self._questions = []
+        self._stop_asked.wait(pause)
         self._join()
 
     def _turn(self) -> None:
         now = monotonic()
-        self._member = self._member and now - self.last_turn <= LEASE
+        self._slept = self._slept or now - self.last_turn > LEASE
+        self._member = self._member and not self._slept and not self._cycle.outcast
         self.last_turn = now
         self._collect()
         if self._telling.is_due(now):
@@ -213,21 +216,14 @@ class QueueLoop(threading.Thread):
                 self.tally.outcomes[outcome] += count
             counts.clear()
         if self.engine.tripped != self._tripped:
-            self._breaker_turned(records)
+            self._tripped = self.engine.tripped
+            if self._tripped:
+                self._executor.give_back()
+            self._telling.breaker_turned(self.engine.breaker if self._tripped else None, records)
 
     def _tell_failures(self) -> None:
         if (sample := self.engine.last_move) is not None:
             self._telling.failures(sample)
-
-    def _breaker_turned(self, records: list[Record]) -> None:
-        """Say that the queue pauses, and take back what was not begun; or that it goes on."""
-        self._tripped = self.engine.tripped
-        if not self._tripped:
-            self._telling.breaker_closed()
-            return
-        self._executor.give_back()
-        if self.engine.breaker is not None:
-            self._telling.breaker_opened(self.engine.breaker, records)
 
     def _count_as_idle(self, now: float) -> None:
         """Be ready without partitions, if the broker answers."""
@@ -263,12 +259,9 @@ class QueueLoop(threading.Thread):
         if now >= self._pace.commit:
             self._member = self._cycle.confirm()
             self._pace.went(now, done=self._member)
-            logger.warning(
-                "queue %s: stood still for over %g s; %s",
-                self.queue,
-                LEASE,
-                "it is still a member" if self._member else "nothing begins until it has rejoined",
-            )
+            if self._slept:
+                self._telling.stood_still(LEASE, member=self._member)
+            self._slept = self._slept and not self._member
         return self._member
 
     def _begin(self, now: float) -> None:
@@ -302,6 +295,9 @@ class QueueLoop(threading.Thread):
     def _poll(self, timeout: float) -> None:
         try:
             polled = self._consumer.poll(timeout)
+        except GroupDenied as denied:
+            self._join_later(denied, DENIED_RETRY)
+            return
         except InstanceIdTaken as taken:
             if not taken.for_now or self.state is not State.JOINING:
                 raise
@@ -337,6 +333,7 @@ class QueueLoop(threading.Thread):
         """The group gives us these too."""
         self._telling.partitions(logging.INFO, "assigned", partitions)
         self.engine.assigned(partitions)
+        self._cycle.outcast = False
         hit("loop.assigned")
         self._name_taken = ""
         if self.state is State.JOINING:

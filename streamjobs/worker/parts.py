@@ -21,6 +21,8 @@ logger = logging.getLogger("streamjobs.worker")
 
 # Seconds before the next try to join while another member has our name, or nobody answers.
 JOIN_RETRY = 1.0
+# The same while the brokers deny us the group.
+DENIED_RETRY = 5.0
 
 
 class State(Enum):

@@ -22,7 +22,7 @@ from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
-from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
+from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe
 from streamjobs.executors.split import Executor, SplitExecutor
@@ -219,7 +219,7 @@ class Worker:
             try:
                 with Admin(source.settings) as admin:
                     now = check(admin, queue, source, skip=True)
-            except TopicsError as error:
+            except (AuthenticationError, TopicsError) as error:
                 if grown_up:
                     raise
                 # It may be deleted once more: the next look at the topics sees what has become.
@@ -258,6 +258,7 @@ class Worker:
                 on_assigned=loop.assigned,
                 on_revoked=loop.revoked,
                 on_lost=loop.lost,
+                on_denied=self._watch.look_now,
             )
 
         transactional = source.settings.delivery == "transactional"
@@ -277,6 +278,7 @@ class Worker:
                 worker=self._name,
                 process=self._process,
                 metrics=self._metrics,
+                on_denied=self._watch.look_now,
             )
 
         def make_taking(consumer: GroupConsumer) -> Taking:

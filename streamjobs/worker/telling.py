@@ -13,6 +13,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Message, Move, Record
 from streamjobs.engine.results import Condemned, Crashed, Failed
 from streamjobs.headers import Failure
+from streamjobs.kafka.rights import COMMAND
 from streamjobs.wording import counted
 from streamjobs.worker.tally import Tally
 
@@ -103,6 +104,22 @@ class Telling:
             budget,
         )
 
+    def stood_still(self, seconds: float, *, member: bool) -> None:
+        """Tell that the process slept, and whether the group has it still."""
+        logger.warning(
+            "queue %s: stood still for over %g s; %s",
+            self._queue,
+            seconds,
+            "it is still a member" if member else "nothing begins until it has rejoined",
+        )
+
+    def breaker_turned(self, opened: BreakerState | None, records: Sequence[Record]) -> None:
+        """Tell that the queue pauses, or that it goes on; ``records`` came back last."""
+        if opened is None:
+            self.breaker_closed()
+        else:
+            self.breaker_opened(opened, records)
+
     def breaker_opened(self, breaker: BreakerState, records: Sequence[Record]) -> None:
         """Tell that the queue pauses itself; ``records`` are those that came back last."""
         self._opened_at = monotonic()
@@ -139,11 +156,20 @@ def troubles(missing: Mapping[str, str], refused: Mapping[int, str]) -> list[str
     """
     told = [absent(topic) for topic in sorted([*missing])]
     told += [
-        f"partition {number} stands still: {why}; 'streamjobs -A module:app topics plan' says "
-        "what is wrong with topics, and 'topics apply' mends it"
+        f"partition {number} stands still: {why}{mended_by(why)}"
         for number, why in sorted([*refused.items()])
     ]
     return told
+
+
+def mended_by(why: str) -> str:
+    """Say what mends that a record is refused, where that is not said with the reason."""
+    if COMMAND in why:
+        return ""
+    return (
+        "; 'streamjobs -A module:app topics plan' says what is wrong with topics, and "
+        "'topics apply' mends it"
+    )
 
 
 def too_long(error: Exception) -> str:

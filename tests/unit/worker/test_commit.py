@@ -30,6 +30,7 @@ from streamjobs.headers import Origin, Reason, foreign, read_delivery
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import CommitRefused, NotAMember
+from streamjobs.kafka.rights import GROUP_DENIED, WRITE, lacking, refused_id
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle, Onward
 
@@ -70,6 +71,7 @@ class Stand:
             worker="w1",
             process="0123456789abcdef",
             metrics=WorkerMetrics(self.registry),
+            on_denied=lambda: self.diary.append("denied"),
         )
         self.kind: type[Any] = TransactionalProducer
 
@@ -504,6 +506,72 @@ class TestRefused:
         assert not stand.cycle.run()
 
         assert stand.cycle.refused == {0: "shop.gone does not exist"}
+
+    def test_for_want_of_a_right_it_is_told_what_grants_it(
+        self, stand: Stand, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        # given a shard whose DLQ may not be written
+        stand.driver.main(0)
+        stand.driver.finish(0, Rejected(FAILURE, Reason.REJECTED))
+        why = lacking(WRITE, "topic", DLQ)
+        refused = {(DLQ, 0): why}
+        denied = "aborted: Broker: Topic authorization failed"
+        stand.send_refusals = [CycleFailed(denied, refused=refused)]
+
+        # when it is refused
+        assert not stand.cycle.run()
+
+        # then the command that grants the right is told, and not one that makes topics
+        assert stand.cycle.refused == {0: why}
+        assert "kafka-acls.sh --bootstrap-server HOST:PORT --add --allow-principal" in caplog.text
+        assert "topics apply" not in caplog.text
+        assert "denied" in stand.diary
+        # and the others do not wait for it
+        own(stand.driver.engine, 1)
+        stand.owned |= {(t, 1) for t in (MAIN, SHORT, LONG)}
+        stand.driver.main(0, partition=1)
+        stand.driver._finish(stand.driver.running[0], None)
+        assert stand.cycle.run()
+        assert stand.diary[-1] == ("begin", {(MAIN, 1): 1})
+
+    def test_a_transactional_id_that_is_denied_is_told_by_what_all_of_them_begin_with(self) -> None:
+        why = refused_id("shop.mail.0123456789abcdef.01234567")
+        assert "no right to WRITE transactional ids shop.mail.*: " in why
+        assert "--transactional-id shop.mail. --resource-pattern-type prefixed" in why
+
+
+class TestOutcast:
+    """The brokers deny us the group."""
+
+    def test_it_is_told_and_not_asked_for_twice_a_second(
+        self, stand: Stand, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # given a job that has ended, and a broker that takes no commit of the group
+        stand.driver.main(0)
+        stand.driver.finish(0)
+        stand.commit_refusals = [CommitRefused(f"Commit failed: {GROUP_DENIED}")]
+        assert not stand.cycle.run(wait=True)
+        assert (stand.cycle.outcast, stand.cycle.member) == (True, False)
+        assert stand.diary[-1] == "denied"
+
+        # then it is not asked again at once, but when the shard is given back
+        before = len(stand.diary)
+        assert not stand.cycle.run(wait=True)
+        assert len(stand.diary) == before
+
+        # and when the right is given, the commit is taken
+        monkeypatch.setattr(stand.cycle, "_rest_until", 0.0)
+        assert stand.cycle.run(wait=True)
+        assert (stand.cycle.outcast, stand.cycle.member) == (False, True)
+        assert stand.diary[-1] == ("commit", {(MAIN, 0): 1})
+
+    def test_who_gives_a_shard_back_asks_once_more(self, stand: Stand) -> None:
+        stand.driver.main(0)
+        stand.driver.finish(0)
+        stand.commit_refusals = [CommitRefused(f"Commit failed: {GROUP_DENIED}")]
+        assert not stand.cycle.run(wait=True)
+
+        assert stand.cycle.run(wait=True, clean={(MAIN, 0)})
 
 
 def test_what_is_given_back_is_committed_as_far_as_it_is_complete_and_called_clean(

@@ -23,6 +23,7 @@ from streamjobs.engine.suspicion import Suspicion
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.aside import Polled
+from streamjobs.kafka.group import GroupDenied
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import giving_back, pace, telling
@@ -92,6 +93,7 @@ class Script:
     claims: list[dict[Partition, tuple[int, str]]] = field(default_factory=list)
     transactional_id: str | None = None
     member: bool = True
+    outcast: bool = False
     aside_steps: list[Polled] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -305,6 +307,63 @@ def test_after_it_stood_still_nothing_begins_before_the_broker_took_a_commit(
     assert said[:3] == [("confirm", False, False), ("confirm", False, False), said[2]]
     assert said[2] == ("confirm", True, False)
     assert script.loop.tally.outcomes == {"succeeded": 1}
+
+
+def test_while_the_group_takes_no_commits_of_ours_nothing_begins(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a member that was denied its group's rights, and has a job in hand
+    monkeypatch.setattr(pace, "COMMIT_RETRY", 0.02)
+    script = make(confirms=[False, False, True])
+
+    def denied(_: QueueLoop) -> Polled:
+        script.outcast = True
+        return Polled([FakeMessage(MAIN, 0)])
+
+    def allowed(_: QueueLoop) -> None:
+        script.outcast = False
+
+    # When a commit is taken in the end
+    asked = script.until(lambda: ("confirm", False, False) in script.diary)
+    script.steps = [assigned, denied, asked, allowed, script.until(lambda: script.committed == 1)]
+    script.loop.run()
+
+    # Then the job began behind it, and that it slept is not said: it did not
+    assert ("confirm", True, False) in script.diary
+    assert script.loop.tally.outcomes == {"succeeded": 1}
+    assert "stood still" not in caplog.text
+
+
+def test_who_may_not_be_in_the_group_loses_all_and_joins_again(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a member with a job that runs
+    monkeypatch.setattr(loop_module, "DENIED_RETRY", 0.01)
+    script = make()
+
+    def denied(_: QueueLoop) -> Polled:
+        script.diary.append("denied")
+        raise GroupDenied("shop.mail")
+
+    # When the group is denied to it, twice, and then given again
+    script.steps = [
+        assigned,
+        script.brings(0, key=b"slow"),
+        script.until(script.running.is_set),
+        denied,
+        denied,
+        assigned,
+        script.brings(1),
+        lambda _: script.go.set(),
+        script.until(lambda: script.committed is not None),
+    ]
+    script.loop.run()
+
+    # Then it has left and joined each time, and nothing is committed of what ran before that
+    assert script.loop.error is None
+    assert script.diary.count("closed") == 3
+    offsets = [entry[1] for entry in script.diary if entry[0] == "cycle"]
+    assert 1 not in offsets
 
 
 def test_the_end_of_a_partition_is_committed(make: Callable[..., Script]) -> None:
