@@ -183,6 +183,11 @@ class Scene:
         """Let handlers that wait for ``name`` go on."""
         (self.folder / name).touch()
 
+    def note(self, *words: str) -> None:
+        """Write a line into the journal, as handlers do."""
+        with (self.folder / "journal").open("a", encoding="utf-8") as journal:
+            journal.write(" ".join(words) + "\n")
+
     @property
     def journal(self) -> list[list[str]]:
         path = self.folder / "journal"

@@ -196,6 +196,34 @@ def test_a_group_that_may_not_be_joined_is_told_by_who_is_in_it(
     all_well(scene, worker, *late)
 
 
+def test_what_ends_while_no_commit_is_taken_ends_once(
+    make_scene: MakeScene, rights: Rights
+) -> None:
+    # Given a member that hears of it by its commits first: KIP-848 tells it within a heartbeat
+    scene = make_scene(SOURCE, group_protocol="classic", kafka_session_timeout_ms="30000")
+    worker = ready_worker(scene)
+    received = worker.metrics()['streamjobs_records_received_total{queue="mail"}']
+
+    # When the right is taken away while a job runs
+    rights.deny(group(f"{scene.name}.mail"), "READ")
+    first = enqueue(scene, 0)
+    eventually(lambda: first in scene.noted("end"), "a job runs")
+    told(worker, *grants("Read", "group", f"{scene.name}.mail"))
+
+    # Then no other begins that could not be committed
+    second = enqueue(scene, 1)
+    eventually(
+        lambda: worker.metrics()['streamjobs_records_received_total{queue="mail"}'] == received + 2,
+        "it is there",
+    )
+    scene.note("allowed")
+    rights.allow(group(f"{scene.name}.mail"))
+
+    # And it begins when the right is given, and the first ran once
+    all_well(scene, worker, first, second)
+    assert ["start", second, "1"] in scene.journal[scene.journal.index(["allowed"]) :]
+
+
 @pytest.mark.parametrize(
     ("of", "operation", "message"),
     [
