@@ -164,11 +164,10 @@ def _allowed_of_group(
 
 
 def _missing(
-    client: AdminClient, settings: Settings, needs: Needs, timeout: float | None = None
+    client: AdminClient, settings: Settings, needs: Needs, timeout: float = REQUEST_TIMEOUT
 ) -> dict[str, list[AclOperation]]:
-    more = {} if timeout is None else {"request_timeout": timeout}
     asked = client.describe_topics(
-        TopicCollection(list(needs)), include_authorized_operations=True, **more
+        TopicCollection(list(needs)), include_authorized_operations=True, request_timeout=timeout
     )
     told = _told(asked, "asking for our rights to topics", settings, _NO_TOPIC)
     return {topic: _lacks(needs[topic], allowed) for topic, allowed in told.items()}

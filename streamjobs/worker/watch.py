@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from streamjobs.engine.ladder import Ladder
-from streamjobs.errors import AuthenticationError, StreamjobsError
+from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.plan import APPLY, added_problem
 from streamjobs.kafka.rights import Needs, needs_of
@@ -100,6 +100,8 @@ class TopicWatch:
                     except AuthenticationError as error:
                         for queue in self._ladders:
                             self._tell(queue, (str(error),))
+                    except BrokerUnavailable as error:
+                        self._tell_silent(error)
                     except StreamjobsError as error:
                         logger.info("topics could not be looked at: %s", error)
         except Exception:
@@ -121,13 +123,19 @@ class TopicWatch:
                 self._stop_asked.wait(LOOK_EVERY)
         return True
 
+    def _tell_silent(self, error: BrokerUnavailable) -> None:
+        """Nobody answers: what was wrong before that is wrong still, and tells more."""
+        for queue in self._ladders:
+            if not self.problems(queue):
+                self._tell(queue, (str(error),))
+
     def _tell(self, queue: str, found: tuple[str, ...]) -> None:
         before, self._problems[queue] = self._problems.get(queue, ()), found
         for problem in found:
             if problem not in before:
                 logger.error("queue %s: %s", queue, problem)
         if before and not found:
-            logger.warning("queue %s: its topics are as they must be again", queue)
+            logger.warning("queue %s: the brokers and its topics are as they must be again", queue)
 
 
 def topics_of(ladder: Ladder) -> list[str]:

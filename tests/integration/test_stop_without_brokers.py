@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from integration.scene import eventually, scene_of
+from integration.scene import eventually, refusal, scene_of
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka.brokers import start_broker
 from streamjobs.testing import GroupProtocol, need_kafka
 
 SOURCE = """
+from streamjobs.worker import watch
+if IN_WORKER:
+    watch.LOOK_EVERY = 0.5
+
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
 
 @app.job(queue="mail", key="customer")
@@ -38,10 +42,12 @@ def test_it_leaves_when_its_budget_is_over(tmp_path: Path, group_protocol: Group
         ) as scene,
     ):
         ids = {scene.job("send").enqueue(customer=f"c{n}").id for n in range(JOBS)}
-        worker = scene.worker("--drain-budget", str(BUDGET))
+        worker = scene.worker("--drain-budget", str(BUDGET), "--http", "0")
         eventually(lambda: scene.noted("start").keys() == ids, "they run")
         (node,) = broker.nodes
         node.kill()
+        told = eventually(lambda: refusal(worker), "it is not ready")
+        assert "no answer from Kafka" in told
         scene.signal("go")
         eventually(lambda: scene.noted("end").keys() == ids, "they have ended")
 

@@ -11,7 +11,7 @@ import pytest
 from unit.engine.drive import LONG, MAIN, SHORT, TOPICS
 
 from streamjobs.engine.ladder import Ladder
-from streamjobs.errors import AuthenticationError
+from streamjobs.errors import AuthenticationError, BrokerUnavailable
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.rights import Needs
 from streamjobs.settings import Settings
@@ -164,3 +164,32 @@ def test_who_is_denied_something_has_it_looked_at_at_once(
     watch.stop()
     watch._thread.join(5)
     assert not watch._thread.is_alive()
+
+
+def test_brokers_that_do_not_answer_are_told_once_until_they_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a watch whose broker does not answer twice, each time in other words, and then does
+    answers: list[Exception | None] = [BrokerUnavailable("no answer, 1"), BrokerUnavailable("2")]
+    seen: list[tuple[str, ...]] = []
+
+    def look(watch: TopicWatch, _: Admin) -> None:
+        seen.append(watch.problems("mail"))
+        if answers and (refusal := answers.pop(0)) is not None:
+            raise refusal
+        watch._tell("mail", ())
+        if len(seen) == 4:
+            watch.stop()
+
+    monkeypatch.setattr(watch_module, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(TopicWatch, "look", look)
+    monkeypatch.setattr(Admin, "embedded", False)
+    watch = TopicWatch(Settings(), lambda _: None)
+    watch.watch(LADDER)
+
+    # when it looks, then that is a problem as long, and told once
+    watch.start()
+    watch._thread.join(10)
+    assert seen == [(), ("no answer, 1",), ("no answer, 1",), ()]
+    assert caplog.text.count("no answer") == 1
+    assert caplog.text.count("as they must be again") == 1
