@@ -102,6 +102,7 @@ class CommitCycle:
         self._try_again = self._tell_again = 0.0
         self._doubted: set[str] = set()
         self._under_way: Cycle | None = None
+        self._unanswered = False
         self._clean: Collection[Partition] = ()
 
     @property
@@ -172,14 +173,14 @@ class CommitCycle:
             self._write(cycle, offsets)
             hit("cycle.transaction-done")
             self._committed(cycle, "transaction")
-        elif offsets and wait:
+        elif offsets and (wait or self._unanswered):
             hit("cycle.plain")
             self._consumer.commit(offsets)
             hit("cycle.plain-done")
             self._committed(cycle, "plain")
         elif offsets:
             hit("cycle.plain")
-            self._under_way = cycle
+            self._under_way, self._unanswered = cycle, True
             self._consumer.begin_commit(offsets, self._answered)
             hit("cycle.plain-sent")
 
@@ -223,7 +224,8 @@ class CommitCycle:
         """Have a plain commit that is under way answered first.
 
         It must not reach the coordinator after the transaction's higher offsets. The same offsets
-        again, waited for on the same connection, come after it.
+        again, waited for on the same connection, come after it. Its own answer is told by a later
+        poll, and until then no other is begun: it would be taken for that one's.
         """
         if self._under_way is not None:
             if offsets := self._consumer.offsets(self._texts(self._under_way)):
@@ -231,7 +233,7 @@ class CommitCycle:
             self._under_way = None
 
     def _answered(self, error: Any) -> None:
-        cycle, self._under_way = self._under_way, None
+        cycle, self._under_way, self._unanswered = self._under_way, None, False
         if cycle is None:
             return
         if error is None:

@@ -287,6 +287,28 @@ def test_a_plain_commit_under_way_is_answered_before_a_transaction_begins(stand:
     assert (stand.diary[2][0], stand.diary[2][2]) == ("send", {(MAIN, 0): 2})
 
 
+def test_a_late_answer_is_not_taken_for_that_of_a_later_plain_commit(stand: Stand) -> None:
+    # Given a plain commit that a transaction did not wait for, and whose answer was not told so far
+    stand.driver.main(0, 1)
+    stand.driver.finish(0)
+    stand.cycle.run()
+    stand.driver.finish(1, FAILED)
+    stand.cycle.run(wait=True)
+    stand.diary.clear()
+
+    # When another is due, then it is waited for, and its own answer counts
+    stand.driver.main(2, key=b"b")
+    stand.driver.finish(2)
+    stand.commit_refusals = [CommitRefused("refused")]
+    assert not stand.cycle.run()
+    stand.answers[0](None)
+    assert (kinds(stand), stand.counted("plain", "committed")) == (["commit"], 0)
+
+    # And after the late answer plain commits are not waited for again
+    assert stand.cycle.run()
+    assert kinds(stand) == ["commit", "begin"]
+
+
 @pytest.mark.parametrize("fatal", [False, True])
 def test_a_failed_cycle_goes_again_whole_with_a_new_producer_only_when_it_must(
     stand: Stand, *, fatal: bool
