@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,11 +64,24 @@ def memory_group(megabytes: int) -> Iterator[MemoryGroup]:
     folder = _made()
     try:
         group = MemoryGroup(folder)
-        group.limit(megabytes)
+        try:
+            group.limit(megabytes)
+            _enter_for_a_moment(group)
+        except OSError as error:
+            raise NoGroup(f"{folder}: {error}") from error
         yield group
     finally:
         # The children of a worker that was killed end just after it.
         eventually(lambda: _removed(folder), f"{folder} is left by all")
+
+
+def _enter_for_a_moment(group: MemoryGroup) -> None:
+    """See whether a process of ours may be put into it."""
+    with subprocess.Popen(["sleep", "60"]) as guest:
+        try:
+            Path(group.entrance).write_text(str(guest.pid))
+        finally:
+            guest.kill()
 
 
 def _removed(folder: Path) -> bool:
