@@ -11,7 +11,7 @@ records below it. There is at most one cycle out; what is decided meanwhile wait
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from streamjobs.breaker import Breaker
 from streamjobs.engine.ahead import Ahead
@@ -60,8 +60,6 @@ class Engine(EngineState):
         permit: Permit | None = None,
     ) -> None:
         super().__init__(ladder, capacity, breaker)
-        self._ladder = ladder
-        self._expected = {*ladder.mains, *ladder.reads}
         self._rungs = {topic: rung for rung, topic in enumerate(ladder.reads, start=1)}
         self._epoch = 0
         self._questions: list[int] = []
@@ -92,10 +90,16 @@ class Engine(EngineState):
                 delay, rung = self._ladder.reads.get(topic), self._rungs.get(topic, 0)
                 shard.logs[topic] = Log(topic, number, delay, rung)
                 self._logs[topic, number] = shard.logs[topic]
-        for number in sorted({number for _, number in partitions}):
-            whole = number in self._shards and set(self._shards[number].logs) == self._expected
-            if whole and number not in self._questions:
-                self._questions.append(number)
+        self._ask({number for _, number in partitions})
+
+    def lose(self, tiers: Collection[str]) -> None:
+        """These retry topics are not there any more: shards are whole without them.
+
+        Nothing of them is committed from now on. What is in hand of a shard that had one, and who
+        waits for whom in it, is void as soon as that is revoked: it is taken anew.
+        """
+        self._expected.difference_update(tiers)
+        self._ask(self._shards)
 
     def taken(
         self,
@@ -137,6 +141,7 @@ class Engine(EngineState):
         self._withheld = False
         self._out.forget_dead()
         self.alone.forget_dead(self._logs.values())
+        self._ask({number for _, number in partitions})
 
     def received(self, messages: Sequence[Message], now: float) -> None:
         """Take in records as they were polled; those of partitions no longer owned are dropped."""
@@ -300,7 +305,11 @@ class Engine(EngineState):
             everything: name every owned partition, for what is told beside its offset.
         """
         ready = {n for n, shard in self._shards.items() if shard.answered and not shard.still}
-        known = [log for log in self._logs.values() if log.partition in ready]
+        known = [
+            log
+            for log in self._logs.values()
+            if log.partition in ready and log.topic in self._expected
+        ]
         return self._cycles.take(known, self._epoch, everything=everything)
 
     def committed(self, cycle: Cycle) -> None:
@@ -360,6 +369,14 @@ class Engine(EngineState):
             self._deletions.go_on(shard, now)
         if shard.active and any(log.crowded for log in shard.logs.values()):
             self._parking.make_room(shard, now)
+
+    def _ask(self, numbers: Iterable[int]) -> None:
+        """Have those of these shards taken that are whole and not taken."""
+        for number in sorted(numbers):
+            shard = self._shards.get(number)
+            whole = shard is not None and shard.logs.keys() == self._expected
+            if shard is not None and whole and not shard.answered and number not in self._questions:
+                self._questions.append(number)
 
     def _give_up(self, shard: Shard) -> None:
         """Nothing in hand may start or be committed; what is still owned is read again."""

@@ -26,7 +26,9 @@ class EngineState:
     """
 
     def __init__(self, ladder: Ladder, capacity: int, breaker: Breaker | None) -> None:
-        self._capacity = capacity
+        self._ladder, self._capacity = ladder, capacity
+        # The topics of a whole shard.
+        self._expected = {*ladder.mains, *ladder.reads}
         self._shards: dict[int, Shard] = {}
         self._logs: dict[Partition, Log] = {}
         self._out = Outbox([[] for _ in ladder.mains])
@@ -69,6 +71,20 @@ class EngineState:
     def full(self) -> bool:
         """Whether no more records should be fetched for now."""
         return self.load >= self._capacity
+
+    @property
+    def tiers(self) -> set[str]:
+        """The retry topics that are read, as far as they are assigned."""
+        return self._expected.intersection(self._ladder.reads)
+
+    @property
+    def split(self) -> bool:
+        """Whether of a shard the main topics are owned and not all of its retry topics."""
+        mains = set(self._ladder.mains)
+        return any(
+            not shard.active and mains <= shard.logs.keys() < self._expected
+            for shard in self._shards.values()
+        )
 
     @property
     def owned(self) -> set[Partition]:

@@ -15,7 +15,7 @@ from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.config import producer_config
-from streamjobs.kafka.failures import REMOVED, kafka_error
+from streamjobs.kafka.failures import REMOVED, kafka_error, missing
 from streamjobs.kafka.rights import WRITE, lacking, refused_id, refused_topics
 from streamjobs.settings import Settings
 
@@ -151,26 +151,18 @@ class _Producing:
     def _failed(self) -> CycleFailed:
         """What was not delivered, and what of it never will be."""
         told = {pair: _told(*pair, error) for pair, error in self._failures.items()}
-        missing = self.missing({topic for topic, _ in told})
+        absent = self.missing({topic for topic, _ in told})
         refused = {
-            pair: does_not_exist(pair[0]) if pair[0] in missing else text
+            pair: does_not_exist(pair[0]) if pair[0] in absent else text
             for pair, text in told.items()
-            if pair[0] in missing or self._failures[pair].code() in PERMANENT
+            if pair[0] in absent or self._failures[pair].code() in PERMANENT
         }
         some = sorted(set(told.values()))[:5]
         return CycleFailed("not delivered: " + "; ".join(some), refused=refused)
 
     def missing(self, topics: Iterable[str]) -> set[str]:
         """Ask the cluster which of these topics it does not have; asking makes none."""
-        return {topic for topic in topics if self._missing(topic)}
-
-    def _missing(self, topic: str) -> bool:
-        """Whether the cluster says that there is no such topic: what goes there only times out."""
-        try:
-            error = self._producer.list_topics(topic, CALL_TIMEOUT).topics[topic].error
-        except (KafkaException, KeyError):
-            return False
-        return error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        return missing(self._producer, topics, CALL_TIMEOUT)
 
     def _produce_all(self, records: Sequence[Written]) -> None:
         self._failures.clear()

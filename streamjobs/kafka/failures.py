@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError, KafkaException
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from streamjobs.clock import monotonic
@@ -72,6 +74,19 @@ NO_TOPIC = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
+
+
+def missing(client: Consumer | Producer, topics: Iterable[str], timeout: float) -> set[str]:
+    """Ask the cluster by name which of these topics it does not have; asking makes none."""
+    found = set()
+    for topic in topics:
+        try:
+            error = client.list_topics(topic, timeout).topics[topic].error
+        except (KafkaException, KeyError):
+            continue
+        if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            found.add(topic)
+    return found
 
 
 def kafka_error(error: KafkaError | KafkaException) -> KafkaError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import (
@@ -23,7 +23,7 @@ from confluent_kafka import (
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled, Stray
 from streamjobs.kafka.config import consumer_config, silent
-from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, translate
+from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, missing, translate
 from streamjobs.kafka.members import client_id
 from streamjobs.kafka.rights import GROUP_DENIED, READ, is_denial, lacking
 from streamjobs.settings import Settings
@@ -190,6 +190,14 @@ class GroupConsumer:
         except KafkaException as error:
             logger.info("group %s: no list of topics yet: %s", self.group, error.args[0].str())
             return None
+
+    def absent(self, topics: Collection[str]) -> set[str]:
+        """Return those of these topics that the broker says it does not have.
+
+        A list leaves out what we have no right to see; asked by name, the broker says why.
+        """
+        listed = self.topics()
+        return set() if listed is None else missing(self._ends, {*topics} - listed, STABLE_TIMEOUT)
 
     def aside(self, positions: Mapping[Partition, int]) -> AsideReader | None:
         """Read these from there on while this consumer hands nothing over: in its callbacks.

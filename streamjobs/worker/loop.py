@@ -28,6 +28,7 @@ from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.giving_back import GivingBack
+from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
 from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State
 from streamjobs.worker.tally import Tally
@@ -55,7 +56,7 @@ class QueueLoop(threading.Thread):
     Args:
         queue: its name.
         parts: to begin with.
-        renew: is told what topics there are, and returns new parts when the ladder has grown.
+        renew: is told what topics there are and which tiers are read; returns parts to join with.
         executor: runs the attempts.
         drain_budget: seconds that running jobs have to end when partitions are taken away or the
             loop is stopped.
@@ -65,7 +66,7 @@ class QueueLoop(threading.Thread):
         self,
         queue: str,
         parts: Parts,
-        renew: Callable[[Collection[str]], Parts | None],
+        renew: Callable[[Collection[str], Collection[str]], Parts | None],
         executor: Executor,
         *,
         metrics: WorkerMetrics,
@@ -88,6 +89,7 @@ class QueueLoop(threading.Thread):
         self._last_poll, self._pace = 0.0, Pace()
         self._cut_off = False  # from the group's coordinator, at the end
         self._name_taken = ""
+        self._lost_tiers = LostTiers(queue)
         self._telling = Telling(queue, self.tally)
         self._tripped = False
 
@@ -204,8 +206,7 @@ class QueueLoop(threading.Thread):
             self._last_poll = now
 
     def _collect(self) -> None:
-        records = self._executor.collect()
-        if records:
+        if records := self._executor.collect():
             hit("loop.collected")
             self.engine.finished(records, wall())
         counts = self.engine.counts
@@ -234,12 +235,13 @@ class QueueLoop(threading.Thread):
 
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
+        self._lost_tiers.look_when_due(self.engine, self._consumer, now)
         self._questions += self.engine.take_questions()
         if (self._questions or self.outdated) and now >= self._next_question:
             self._next_question = now + QUESTION_RETRY
             if (topics := self._consumer.topics()) is not None:
                 self.outdated = False
-                if (parts := self._renew(topics)) is not None:
+                if (parts := self._renew(topics, self.engine.tiers)) is not None:
                     self._rejoin(parts)
                     return
                 self._taking.begin(self._questions)
@@ -276,12 +278,11 @@ class QueueLoop(threading.Thread):
         if not self._pace.is_due(now, moves=engine.moves_wait, mark=engine.alone.marks):
             return
         self._pace.went(now, done=self._cycle.run(wait=wait))
-        owned = len(engine.owned)
         self._metrics.state(
             self.queue,
             in_hand=engine.load,
             held=engine.held,
-            partitions=owned,
+            partitions=len(engine.owned),
             breaker_open=engine.tripped,
         )
 
@@ -332,6 +333,8 @@ class QueueLoop(threading.Thread):
     def assigned(self, partitions: list[Partition]) -> None:
         """The group gives us these too."""
         self._telling.partitions(logging.INFO, "assigned", partitions)
+        if any(topic in self._parts.tiers - self.engine.tiers for topic, _ in partitions):
+            self.outdated = True  # a retry topic is back: see ``_rejoin``
         self.engine.assigned(partitions)
         self._cycle.outcast = False
         hit("loop.assigned")
@@ -368,6 +371,7 @@ class QueueLoop(threading.Thread):
             why: for the log.
             partitions: whole shards; nothing of them runs on after this.
         """
+        self._lost_tiers.look(self.engine, self._consumer)
         numbers = {number for _, number in partitions}
         self.engine.withhold(numbers)
         self._executor.give_back()

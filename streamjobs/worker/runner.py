@@ -211,9 +211,10 @@ class Worker:
         known = set(parts.tiers)
         self._watch.watch(ladder)
 
-        def renew(topics: Collection[str]) -> Parts | None:
-            grown_up = not known.issuperset(ladder.topics.tiers_among(topics))
-            if not grown_up and queue.name not in self._outdated:
+        def renew(topics: Collection[str], reads: Collection[str]) -> Parts | None:
+            tiers = set(ladder.topics.tiers_among(topics))
+            grown_up = not tiers <= known
+            if tiers <= set(reads) and queue.name not in self._outdated:
                 return None
             self._outdated.discard(queue.name)
             try:

@@ -310,6 +310,38 @@ class TestOwnership:
         assert driver.started == [(MAIN, 0)]
         assert driver.commit().offsets == {(MAIN, 0): 0, (SHORT, 0): 4}  # type: ignore[union-attr]
 
+    def test_without_a_tier_that_is_gone_a_shard_goes_on_and_says_nothing_of_it(
+        self, driver: Driver
+    ) -> None:
+        # given a shard that has read all of its partitions
+        for topic in (MAIN, SHORT, LONG):
+            driver.engine.ended(topic, 0, 1, 0.0)
+
+        # when a tier is gone, then nothing is said of it any more
+        driver.engine.lose({LONG})
+        cycle = driver.engine.cycle(everything=True)
+        assert cycle is not None
+        assert set(cycle.notes) == {(MAIN, 0), (SHORT, 0)}
+        driver.engine.aborted(cycle)
+        assert driver.engine.take_questions() == []
+
+        # and when it is taken back, the shard asks to be taken without it, and starts
+        driver.engine.revoked([(LONG, 0)])
+        assert not driver.engine.split
+        take(driver.engine)
+        driver.engine.take_flow()
+        driver.main(2)
+        assert driver.started == [(MAIN, 2)]
+
+    def test_with_a_tier_less_it_is_split_and_not_taken(self, driver: Driver) -> None:
+        engine = driver.engine
+        engine.revoked([(LONG, 0)])
+        before = engine.split, engine.take_questions()
+        engine.lose({LONG})
+
+        assert before == (True, [])
+        assert (engine.split, engine.take_questions()) == (False, [0])
+
     def test_what_was_revoked_neither_starts_nor_commits(self, driver: Driver) -> None:
         driver.main(0, 1)
         driver.main(2, key=b"z")

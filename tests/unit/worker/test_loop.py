@@ -85,6 +85,7 @@ class Script:
     succeeds: list[bool] = field(default_factory=list)
     confirms: list[bool] = field(default_factory=list)
     there: list[set[str] | None] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     ran: list[tuple[int, int]] = field(default_factory=list)
@@ -137,7 +138,10 @@ class Script:
     def topics(self) -> set[str] | None:
         return self.there.pop(0) if self.there else {MAIN, SHORT, LONG}
 
-    def renew(self, topics: Collection[str]) -> Parts | None:
+    def absent(self, topics: Collection[str]) -> set[str]:
+        return self.gone.intersection(topics)
+
+    def renew(self, topics: Collection[str], _: Collection[str]) -> Parts | None:
         if topics == {MAIN, SHORT, LONG}:
             return None
         self.diary.append("renewed")
