@@ -196,11 +196,12 @@ def test_a_group_that_may_not_be_joined_is_told_by_who_is_in_it(
     all_well(scene, worker, *late)
 
 
+@pytest.mark.only_protocol("classic", why="a KIP-848 member is put out with its next heartbeat")
 def test_what_ends_while_no_commit_is_taken_ends_once(
     make_scene: MakeScene, rights: Rights
 ) -> None:
     # Given a member that hears of it by its commits first: KIP-848 tells it within a heartbeat
-    scene = make_scene(SOURCE, group_protocol="classic", kafka_session_timeout_ms="30000")
+    scene = make_scene(SOURCE, kafka_session_timeout_ms="30000")
     worker = ready_worker(scene)
     received = worker.metrics()['streamjobs_records_received_total{queue="mail"}']
 
