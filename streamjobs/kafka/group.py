@@ -20,12 +20,17 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.aside import BATCH, NEVER_ELSEWHERE, AsideReader, Polled, Stray
 from streamjobs.kafka.config import consumer_config, silent
 from streamjobs.kafka.failures import NO_TOPIC, REMOVED, kafka_error, missing, translate
 from streamjobs.kafka.members import client_id
-from streamjobs.kafka.rights import GROUP_DENIED, READ, is_denial, lacking
+from streamjobs.kafka.membership import (
+    CommitRefused,
+    GroupDenied,
+    InstanceIdTaken,
+    NotAMember,
+)
+from streamjobs.kafka.rights import GROUP_DENIED, is_denial
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -42,46 +47,6 @@ _NO_OFFSET = KafkaError(KafkaError._NO_OFFSET).str()
 # And of a log that has another leader by now, without the end of what was read of it (KIP-320).
 _CUT_OFF = KafkaError(KafkaError._LOG_TRUNCATION).str()
 _CUT_AT = re.compile(r"broker end offset is (\d+)")
-
-
-class NotAMember(StreamjobsError):
-    """The consumer is in no group just now: nothing may be committed in its name."""
-
-
-class InstanceIdTaken(StreamjobsError):
-    """Another member of the group has this process's instance id.
-
-    Attributes:
-        for_now: it had it before us: it may have died, and is forgotten after its session.
-    """
-
-    def __init__(self, group: str, name: str | None, *, for_now: bool) -> None:
-        self.for_now = for_now
-        what = "another member still has" if for_now else "another worker has taken over"
-        super().__init__(
-            f"group {group}: {what} the instance id {name!r}: every worker process needs its own "
-            "STREAMJOBS_GROUP_INSTANCE_ID (on Kubernetes: a StatefulSet, and the pod's name); that "
-            "of a worker that was killed is free when its session has ended"
-        )
-
-
-class GroupDenied(StreamjobsError):
-    """The brokers deny us the right to be a member of the group: this consumer is used up."""
-
-    def __init__(self, group: str) -> None:
-        super().__init__(lacking(READ, "group", group))
-
-
-class CommitRefused(StreamjobsError):
-    """The broker did not take a commit; it is tried again with fresh metadata.
-
-    Attributes:
-        gone: whether that is because it has removed this member from the group.
-    """
-
-    def __init__(self, message: str, *, gone: bool = False) -> None:
-        self.gone = gone
-        super().__init__(message)
 
 
 class GroupConsumer:
@@ -117,7 +82,7 @@ class GroupConsumer:
         on_lost: Callable[[list[Partition]], None],
         on_denied: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings, self.group = settings, group
+        self._settings, self.group, self._topics = settings, group, list(topics)
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned, self._on_denied = on_assigned, on_denied
         self._assigned: list[Partition] = []
@@ -143,7 +108,7 @@ class GroupConsumer:
         aside = {"isolation_level": "read_uncommitted", "logger": silent}
         self._ends = Consumer(consumer_config(settings, group, **aside))
         self._consumer.subscribe(
-            list(topics),
+            self._topics,
             on_assign=self._on_assign,
             on_revoke=lambda _, partitions: on_revoked(_pairs(partitions)),
             on_lost=lambda _, partitions: on_lost(_pairs(partitions)),
@@ -290,9 +255,7 @@ class GroupConsumer:
         A commit that is waited for has no time of its own: without a coordinator it takes as long
         as a session (librdkafka's rd_kafka_cgrp_defer_offset_commit), 45 s under KIP-848.
         """
-        asked = self._consumer.assignment()[:1]
-        if not asked:
-            return True
+        asked = self._consumer.assignment()[:1] or [TopicPartition(self._topics[0], 0)]
         try:
             self._ends.committed(asked, timeout=timeout)
         except KafkaException as error:

@@ -27,7 +27,8 @@ from streamjobs.kafka.cycle import (
     does_not_exist,
 )
 from streamjobs.kafka.failures import TEXT_TOO_LONG
-from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
+from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.membership import CommitRefused, NotAMember
 from streamjobs.kafka.rights import DENIED, GROUP_DENIED
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted

@@ -3,10 +3,11 @@
 Each turn: collect outcomes, let time pass, start what may start, commit, poll. It polls for as long
 as the process lives, so a job may take hours and the member stays in its group.
 
-Life cycle, forwards only:
+Life cycle, forwards only but for a member that its group has lost:
 
     JOINING   -> RUNNING   the group gave us partitions for the first time, or has none for us
     JOINING   -> STOPPED   stopped before that
+    RUNNING   -> JOINING   the group has gone on without us: what we had is somebody else's
     RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
     RUNNING   -> STOPPED   an error that polling again does not mend
     DRAINING  -> STOPPED   all is committed, or the budget is used up; the group is left
@@ -23,11 +24,12 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Polled
-from streamjobs.kafka.group import GroupDenied, InstanceIdTaken
+from streamjobs.kafka.membership import GroupDenied, InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
-from streamjobs.worker.commit import CommitCycle
+from streamjobs.worker.commit import COORDINATOR_PATIENCE, CommitCycle
 from streamjobs.worker.giving_back import GivingBack
+from streamjobs.worker.lease import Lease
 from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
 from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State
@@ -38,14 +40,9 @@ logger = logging.getLogger("streamjobs.worker")
 
 # Seconds before a broker that had no stable offsets is asked again.
 QUESTION_RETRY = 0.1
-# Seconds after a turn in which jobs may be begun: less than the shortest session that brokers grant
-# by default (6 s). A process that stood still for longer may have lost its partitions unknowingly.
-LEASE = 5.0
 # Seconds after which a member that was given nothing counts as idle, not as joining: the group does
 # not tell every member that there is nothing for it.
 IDLE_AFTER = 8.0
-# Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
-POLL_IDLE, POLL_BUSY = 0.1, 0.002
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
 FULL_WAIT, FULL_BATCH, FULL_POLL = 0.005, 256, 0.25
 
@@ -85,10 +82,9 @@ class QueueLoop(threading.Thread):
         self._questions: list[int] = []
         self._next_question = 0.0
         self.outdated = False  # set by whoever sees that a topic is not the one it began with
-        self._member, self._slept = True, False
+        self._lease = Lease()
         self._last_poll, self._pace = 0.0, Pace()
-        self._cut_off = False  # from the group's coordinator, at the end
-        self._name_taken = ""
+        self._cut_off, self._name_taken = False, ""
         self._lost_tiers = LostTiers(queue)
         self._telling = Telling(queue, self.tally)
         self._tripped = False
@@ -185,8 +181,7 @@ class QueueLoop(threading.Thread):
 
     def _turn(self) -> None:
         now = monotonic()
-        self._slept = self._slept or now - self.last_turn > LEASE
-        self._member = self._member and not self._slept and not self._cycle.outcast
+        self._lease.turns(now - self.last_turn, outcast=self._cycle.outcast)
         self.last_turn = now
         self._collect()
         if self._telling.is_due(now):
@@ -196,7 +191,7 @@ class QueueLoop(threading.Thread):
             self._count_as_idle(now)
         self._take_shards(now)
         self._tell_consumer()
-        if self._member or self._still_member(now):
+        if self._lease.holds or self._still_member(now):
             self._begin(now)
         self._commit_when_due(now)
         if self.engine.full and now - self._last_poll < FULL_POLL:
@@ -211,10 +206,8 @@ class QueueLoop(threading.Thread):
             self.engine.finished(records, wall())
         counts = self.engine.counts
         if counts:
-            self.tally.last = monotonic()
+            self.tally.add(counts, monotonic())
             self._metrics.attempts_finished(self.queue, counts)
-            for (_, outcome), count in counts.items():
-                self.tally.outcomes[outcome] += count
             counts.clear()
         if self.engine.tripped != self._tripped:
             self._tripped = self.engine.tripped
@@ -227,9 +220,9 @@ class QueueLoop(threading.Thread):
             self._telling.failures(sample)
 
     def _count_as_idle(self, now: float) -> None:
-        """Be ready without partitions, if the broker answers."""
+        """Be ready without partitions, if the group's coordinator answers."""
         self._idle_at = now + IDLE_AFTER
-        if self._consumer.topics() is not None:
+        if self._consumer.coordinated(COORDINATOR_PATIENCE):
             logger.info("queue %s: no partition for this worker so far", self.queue)
             self.state = State.RUNNING
 
@@ -259,15 +252,14 @@ class QueueLoop(threading.Thread):
         It takes none of a member that it has removed; that one is told so in a later poll.
         """
         if now >= self._pace.commit:
-            self._member = self._cycle.confirm()
-            self._pace.went(now, done=self._member)
-            if self._slept:
-                self._telling.stood_still(LEASE, member=self._member)
-            self._slept = self._slept and not self._member
-        return self._member
+            slept, member = self._lease.slept, self._cycle.confirm()
+            self._pace.went(now, done=self._lease.confirmed(member=member))
+            if slept:
+                self._telling.stood_still(self._lease.seconds, member=member)
+        return self._lease.holds
 
     def _begin(self, now: float) -> None:
-        self._executor.lease = now + LEASE
+        self._executor.lease = now + self._lease.seconds
         for rank, runs in enumerate(self.engine.take_ranked()):
             if runs:
                 self._executor.submit(runs, rank)
@@ -287,11 +279,9 @@ class QueueLoop(threading.Thread):
         )
 
     def _timeout(self, now: float) -> float:
-        if self.engine.load or self._cycle.under_way or self._taking.busy:
-            return POLL_BUSY
-        timeout = min(POLL_IDLE, max(0.0, self._pace.commit - now))
-        due = self.engine.next_due()
-        return timeout if due is None else min(timeout, max(0.0, due - wall()))
+        busy = self.engine.load or self._cycle.under_way or self._taking.busy
+        due = None if busy else self.engine.next_due()
+        return self._pace.patience(now, bool(busy), None if due is None else due - wall())
 
     def _poll(self, timeout: float) -> None:
         try:
@@ -363,6 +353,8 @@ class QueueLoop(threading.Thread):
         hit("loop.lost")
         self.engine.revoked(partitions)
         self._taking.forget(partitions)
+        if self.state is State.RUNNING and not self.engine.owned:
+            self.state, self._idle_at = State.JOINING, monotonic() + IDLE_AFTER
 
     def _give_back(self, why: str, partitions: Collection[Partition]) -> None:
         """Begin nothing of these, let their running jobs end within the budget, commit all.
@@ -404,7 +396,7 @@ class QueueLoop(threading.Thread):
         now = self.last_turn = monotonic()
         self._collect()
         self.engine.tick(wall())
-        if self._member:
+        if self._lease.holds:
             self._begin(now)
         # Waited for: the answer to one that is not comes in a later poll.
         self._commit_when_due(now, wait=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 COMMIT_INTERVAL, MOVE_INTERVAL = 0.1, 0.03
 # Seconds after a failed cycle before the next try.
 COMMIT_RETRY = 0.5
+# Seconds a poll waits: with jobs in hand their outcomes must not wait long for the loop.
+POLL_IDLE, POLL_BUSY = 0.1, 0.002
 
 
 class Pace:
@@ -36,3 +38,16 @@ class Pace:
         self.commit = now + (COMMIT_INTERVAL if done else COMMIT_RETRY)
         self.moves = now + MOVE_INTERVAL if done else self.commit
         self.mark = now if done else self.commit
+
+    def patience(self, now: float, busy: bool, due: float | None) -> float:
+        """How many seconds a poll may wait.
+
+        Args:
+            now: the time.
+            busy: whether there is anything in hand, or under way.
+            due: seconds until the next retry is due; None: there is none.
+        """
+        if busy:
+            return POLL_BUSY
+        timeout = min(POLL_IDLE, max(0.0, self.commit - now))
+        return timeout if due is None else min(timeout, max(0.0, due))

@@ -40,9 +40,10 @@ from streamjobs.worker.checks import check
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import QueueLoop
+from streamjobs.worker.owners import read_id, read_tried
 from streamjobs.worker.parts import Member, Parts, State
 from streamjobs.worker.source import Source
-from streamjobs.worker.taking import Taking, Topics, read_id, read_tried
+from streamjobs.worker.taking import Taking, Topics
 from streamjobs.worker.watch import TopicWatch
 
 logger = logging.getLogger("streamjobs.worker")

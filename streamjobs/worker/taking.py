@@ -8,7 +8,6 @@ the high watermarks of its tiers. The broker is asked beside the loop, which goe
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,24 +21,23 @@ from streamjobs.engine.metadata import (
     Committed,
     Metadata,
     Note,
-    conclude,
     pack,
-    read,
 )
 from streamjobs.engine.outbox import Partition
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
-from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember
+from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.kafka.membership import CommitRefused, NotAMember
 from streamjobs.wording import counted
+from streamjobs.worker.owners import committed_of, metadata_of, owner_of
 from streamjobs.worker.strays import Strays
 from streamjobs.worker.telling import too_long
 
 logger = logging.getLogger("streamjobs.worker")
 
-_PROCESS = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\Z")
 # Seconds before what was refused is tried again.
 RETRY = 0.1
 
@@ -206,7 +204,7 @@ class Taking:
         for answer in answers:
             known = found[answer.number] = {}
             for topic, stand in answer.of.items():
-                known[topic] = _committed(stand, transactional_id, answer.members)
+                known[topic] = committed_of(stand, transactional_id, answer.members)
                 texts[topic, answer.number] = self._text(
                     topic, stand, known[topic], transactional_id
                 )
@@ -280,7 +278,7 @@ class Taking:
     def _tell_odd(self, answer: Stands) -> None:
         """Say what stands beside offsets that is not to be acted on."""
         for topic, stand in answer.of.items():
-            metadata = _metadata(stand)
+            metadata = metadata_of(stand)
             if metadata is None:
                 if stand.text:
                     logger.warning(
@@ -349,7 +347,7 @@ class Taking:
         self, topic: str, stand: Stand, known: Committed | None, transactional_id: str | None
     ) -> tuple[int, str]:
         """The same offset again, with what is known above it, and ours."""
-        metadata = _metadata(stand)
+        metadata = metadata_of(stand)
         today = self._topics.ids.get(topic) or None
         offset = stand.low if stand.offset is None else stand.offset
         if metadata is not None and self._renewed(topic, metadata):
@@ -362,54 +360,3 @@ class Taking:
         if known is not None and metadata is not None:
             note = note._replace(suspicion=known.suspicion)
         return offset, note.text(transactional_id, clean=False)
-
-
-def read_id(text: str) -> str | None:
-    """Read the last owner's transactional id from the text beside an offset, if it is told."""
-    metadata = read(text, None)
-    return None if metadata is None else metadata.transactional_id
-
-
-def owner_of(stand: Stand) -> str | None:
-    """The transactional id of the last owner, if it is told."""
-    metadata = _metadata(stand)
-    return None if metadata is None else metadata.transactional_id
-
-
-def _metadata(stand: Stand) -> Metadata | None:
-    return None if stand.offset is None else read(stand.text, stand.offset)
-
-
-def read_tried(text: str) -> str | None:
-    """Read from the text beside an offset which process tried a job alone, if one did."""
-    metadata = read(text, None)
-    if metadata is None or not metadata.suspicion.trying:
-        return None
-    return process_of(metadata.transactional_id)
-
-
-def process_of(transactional_id: str | None) -> str | None:
-    """The part of a worker's transactional id that is its process's own: GROUP.PROCESS.RANDOM."""
-    found = _PROCESS.search(transactional_id or "")
-    return None if found is None else found[1]
-
-
-def _committed(stand: Stand, mine: str | None, members: Collection[str]) -> Committed | None:
-    """What the engine is told.
-
-    Who lost its partitions and got them back has not vanished.
-
-    Args:
-        stand: what was found.
-        mine: this owner's transactional id.
-        members: processes that are members of the group.
-    """
-    if stand.offset is None:
-        return None
-    metadata = _metadata(stand)
-    then = None if metadata is None else metadata.transactional_id
-    # Without transactions there are no ids: then every owner before is another one.
-    process = process_of(then)
-    same = process is not None and process == process_of(mine)
-    ours = mine is not None and (same or then in {mine, None})
-    return conclude(stand.offset, metadata, ours=ours, lives=process in members)

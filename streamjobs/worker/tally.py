@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -13,6 +14,12 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     first: float | None = None
     last: float | None = None
+
+    def add(self, counts: Mapping[tuple[str, str], int], now: float) -> None:
+        """Count outcomes, given by job name and outcome."""
+        self.last = now
+        for (_, outcome), count in counts.items():
+            self.outcomes[outcome] += count
 
     @property
     def seconds(self) -> float:

@@ -15,8 +15,9 @@ from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.cycle import TransactionalProducer
-from streamjobs.kafka.group import CommitRefused, GroupConsumer, NotAMember, Partition
+from streamjobs.kafka.group import GroupConsumer, Partition
 from streamjobs.kafka.members import members_of
+from streamjobs.kafka.membership import CommitRefused, NotAMember
 from streamjobs.settings import Settings, load_settings
 from streamjobs.testing import GroupProtocol
 from streamjobs.topics import TopicSpec

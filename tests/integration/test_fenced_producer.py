@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from integration.scene import MakeScene, Scene, eventually
 
 from streamjobs.kafka.config import consumer_config, producer_config
-from streamjobs.worker.taking import read_id
+from streamjobs.worker.owners import read_id
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("300ms",)))

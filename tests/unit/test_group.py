@@ -13,7 +13,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streamjobs.kafka import group
+from streamjobs.kafka import group, membership
 from streamjobs.settings import Settings
 
 
@@ -125,7 +125,7 @@ def test_who_is_in_no_group_commits_nothing_of_what_it_still_holds(
 
     consumer.member = ""
 
-    with pytest.raises(group.NotAMember, match=r"shop\.mail"):
+    with pytest.raises(membership.NotAMember, match=r"shop\.mail"):
         member.offsets(offsets)
 
 
@@ -192,7 +192,7 @@ def test_a_commit_that_one_partition_refuses_is_refused(member: group.GroupConsu
     consumer: Any = member._consumer
     consumer.results = [TopicPartition("shop.mail", 3, 7), Result("shop.mail", 4, 7)]
 
-    with pytest.raises(group.CommitRefused, match=r"shop\.mail\[4\]"):
+    with pytest.raises(membership.CommitRefused, match=r"shop\.mail\[4\]"):
         member.commit([])
 
 
@@ -210,7 +210,7 @@ def test_a_commit_that_fails_as_the_group_changes_is_refused_and_no_more(
     consumer: Any = member._consumer
     consumer.refusal = KafkaException(KafkaError(code))
 
-    with pytest.raises(group.CommitRefused) as refused:
+    with pytest.raises(membership.CommitRefused) as refused:
         member.commit([])
 
     assert refused.value.gone is gone

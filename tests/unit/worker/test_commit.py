@@ -29,7 +29,7 @@ from streamjobs.engine.results import Rejected, Succeeded
 from streamjobs.headers import Origin, Reason, foreign, read_delivery
 from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
-from streamjobs.kafka.group import CommitRefused, NotAMember
+from streamjobs.kafka.membership import CommitRefused, NotAMember
 from streamjobs.kafka.rights import GROUP_DENIED, WRITE, lacking, refused_id
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle, Onward

@@ -23,10 +23,10 @@ from streamjobs.engine.suspicion import Suspicion
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.aside import Polled
-from streamjobs.kafka.group import GroupDenied
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.kafka.membership import GroupDenied
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.worker import giving_back, pace, telling
+from streamjobs.worker import giving_back, lease, pace, telling
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
@@ -84,6 +84,7 @@ class Script:
     diary: list[Any] = field(default_factory=list)
     succeeds: list[bool] = field(default_factory=list)
     confirms: list[bool] = field(default_factory=list)
+    coordinators: list[bool] = field(default_factory=list)
     there: list[set[str] | None] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     go: threading.Event = field(default_factory=threading.Event)
@@ -131,6 +132,9 @@ class Script:
 
     def close(self) -> None:
         self.diary.append("closed")
+
+    def coordinated(self, _timeout: float) -> bool:
+        return self.coordinators.pop(0)
 
     def abandon(self) -> None:
         self.diary.append("abandoned")
@@ -294,7 +298,7 @@ def test_after_it_stood_still_nothing_begins_before_the_broker_took_a_commit(
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a loop that sleeps for longer than its lease, and finds a job when it wakes
-    monkeypatch.setattr(loop_module, "LEASE", 0.1)
+    monkeypatch.setattr(lease, "LEASE", 0.1)
     monkeypatch.setattr(pace, "COMMIT_RETRY", 0.02)
     script = make(confirms=[False, False, True])
 
@@ -597,6 +601,33 @@ def test_after_a_rebalance_jobs_are_begun_again(make: Callable[..., Script]) -> 
     script.loop.run()
 
     assert script.loop.tally.outcomes["succeeded"] == 1
+
+
+def test_who_was_left_behind_by_its_group_is_joining_until_the_coordinator_answers(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a member whose partitions are somebody else's, and a coordinator that is away at first
+    monkeypatch.setattr(loop_module, "IDLE_AFTER", 0.01)
+    script = make()
+    script.coordinators = [False, False, True]
+    states = []
+
+    def noted(loop: QueueLoop) -> None:
+        states.append(loop.state)
+
+    script.steps = [
+        assigned,
+        noted,
+        lambda loop: loop.lost(SHARD),
+        noted,
+        script.until(lambda: script.loop.state is State.RUNNING),
+        noted,
+    ]
+
+    # When it goes on, then it is no member before the coordinator has answered
+    script.loop.run()
+    assert states == [State.RUNNING, State.JOINING, State.RUNNING]
+    assert script.coordinators == []
 
 
 def test_of_what_was_lost_nothing_is_committed(make: Callable[..., Script]) -> None:

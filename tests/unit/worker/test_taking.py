@@ -20,10 +20,11 @@ from streamjobs.engine.taking import SUSPECTS
 from streamjobs.headers import Failure
 from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
-from streamjobs.kafka.group import CommitRefused
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
+from streamjobs.kafka.membership import CommitRefused
+from streamjobs.worker.owners import read_id, read_tried
 from streamjobs.worker.strays import RETRY
-from streamjobs.worker.taking import OffsetsMissing, Taking, Topics, read_id, read_tried
+from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
 
 SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
 IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
