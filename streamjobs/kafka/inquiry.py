@@ -10,6 +10,7 @@ second.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -364,8 +365,11 @@ class Inquiry:
                 name,
             )
             try:
-                config = producer_config(self._settings, transactional_id=name)
-                Producer(config).init_transactions(END_TIMEOUT)
+                producer = Producer(producer_config(self._settings, transactional_id=name))
+                # Without a connection the first try is in vain, and the next half a second later.
+                with contextlib.suppress(KafkaException):
+                    producer.list_topics(timeout=CALL_TIMEOUT)
+                producer.init_transactions(END_TIMEOUT)
             except KafkaException as error:
                 logger.warning(
                     "group %s: the transaction of %s cannot be ended (%s); it expires by itself",

@@ -78,6 +78,8 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         def __init__(self, config: dict[str, Any]) -> None:
             self.name = config["transactional.id"]
 
+        def list_topics(self, *, timeout: float) -> None: ...
+
         def init_transactions(self, _: float) -> None:
             broker.initialise(self.name)
 
