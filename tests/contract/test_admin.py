@@ -160,8 +160,7 @@ def test_asking_for_a_topic_does_not_create_it(any_broker: Broker, app_name: str
 def test_watermarks_and_committed_offsets(any_broker: Broker, app_name: str) -> None:
     settings, topic = settings_for(any_broker), f"{app_name}.mail"
     with Admin(settings) as admin:
-        if any_broker.engine == "kafka":
-            admin.apply(admin.plan(specs_for(app_name)))
+        any_broker.create_topics(specs_for(app_name))
         # given two records, one of them complete
         produce(settings, topic, "a", "b")
         places = [(topic, 0), (topic, 1)]

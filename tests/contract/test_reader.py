@@ -6,7 +6,6 @@ import ctypes
 from ctypes import c_char_p, c_int, c_size_t, c_ssize_t, c_void_p
 
 from confluent_kafka import Producer, cimpl
-from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka.admin import Admin
@@ -14,6 +13,7 @@ from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.reader import Record, read
 from streamjobs.settings import Settings, load_settings
+from streamjobs.topics import TopicSpec
 
 
 def settings_for(broker: Broker) -> Settings:
@@ -21,9 +21,7 @@ def settings_for(broker: Broker) -> Settings:
 
 
 def create(broker: Broker, topic: str, partitions: int = 2) -> None:
-    client = AdminClient({"bootstrap.servers": broker.bootstrap})
-    for future in client.create_topics([NewTopic(topic, partitions, -1)]).values():
-        future.result(10)
+    broker.create_topics([TopicSpec(topic, partitions)])
 
 
 def read_all(settings: Settings, topic: str, partitions: int = 2) -> list[Record]:
@@ -35,8 +33,7 @@ def read_all(settings: Settings, topic: str, partitions: int = 2) -> list[Record
 def test_everything_is_read_once_and_in_order(any_broker: Broker, app_name: str) -> None:
     # given 3,000 records on two partitions
     settings = settings_for(any_broker)
-    if any_broker.engine == "kafka":
-        create(any_broker, app_name)
+    create(any_broker, app_name)
     producer = Producer(producer_config(settings))
     for number in range(3000):
         producer.produce(app_name, b"%d" % number, partition=number % 2)
@@ -51,8 +48,7 @@ def test_everything_is_read_once_and_in_order(any_broker: Broker, app_name: str)
 
 def test_reading_stops_where_it_was_told_to(any_broker: Broker, app_name: str) -> None:
     settings = settings_for(any_broker)
-    if any_broker.engine == "kafka":
-        create(any_broker, app_name)
+    create(any_broker, app_name)
     producer = Producer(producer_config(settings))
     for number in range(10):
         producer.produce(app_name, b"%d" % number, partition=0)
@@ -101,8 +97,7 @@ def test_an_open_transaction_ends_the_reading(kafka_broker: Broker, app_name: st
 
 def test_keys_headers_and_tombstones_come_as_stored(any_broker: Broker, app_name: str) -> None:
     settings = settings_for(any_broker)
-    if any_broker.engine == "kafka":
-        create(any_broker, app_name)
+    create(any_broker, app_name)
     headers: list[tuple[str, str | bytes | None]] = [("a", None), ("a", b"\xff"), ("b", b"")]
     producer = Producer(producer_config(settings))
     producer.produce(app_name, None, key=b"\xff\x00", headers=headers, partition=0)
@@ -114,8 +109,7 @@ def test_keys_headers_and_tombstones_come_as_stored(any_broker: Broker, app_name
 def test_a_header_whose_name_is_no_text_stops_nothing(any_broker: Broker, app_name: str) -> None:
     # given such records among others, so many that the interpreter specialises the calls
     settings = settings_for(any_broker)
-    if any_broker.engine == "kafka":
-        create(any_broker, app_name)
+    create(any_broker, app_name)
     producer = Producer(producer_config(settings))
     for _ in range(100):
         producer.produce(app_name, b"sound", headers=[("a", b"1")], partition=0)

