@@ -27,6 +27,7 @@ from streamjobs.kafka.members import client_id
 from streamjobs.kafka.membership import (
     CommitRefused,
     GroupDenied,
+    GroupForgotten,
     InstanceIdTaken,
     NotAMember,
 )
@@ -42,6 +43,7 @@ STABLE_TIMEOUT = 0.5
 # what it is about only as text (librdkafka 2.16 has no call for it in Python).
 _FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 _UNRELEASED = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
+_NO_GROUP = KafkaError(KafkaError.GROUP_ID_NOT_FOUND).str()
 # The same of a partition of which nothing was ever committed.
 _NO_OFFSET = KafkaError(KafkaError._NO_OFFSET).str()
 # And of a log that has another leader by now, without the end of what was read of it (KIP-320).
@@ -317,6 +319,8 @@ class GroupConsumer:
             if GROUP_DENIED in error.str():
                 self._on_denied()
                 raise GroupDenied(self.group)
+            if _NO_GROUP in error.str():
+                raise GroupForgotten(self.group)
             raise translate(error, f"consuming in group {self.group}", self._settings)
         elif error.code() in NO_TOPIC and message.topic():
             self._is_missing(message.topic() or "", error)

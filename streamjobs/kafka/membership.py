@@ -34,6 +34,18 @@ class GroupDenied(StreamjobsError):
         super().__init__(lacking(READ, "group", group))
 
 
+class GroupForgotten(StreamjobsError):
+    """The brokers know nothing of the group that we are a member of."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(
+            f"group {group} does not exist any more, though this worker is in it: were the brokers "
+            "replaced by empty ones, or is STREAMJOBS_BOOTSTRAP_SERVERS another cluster's by now? "
+            "Start the worker again: it joins anew, and begins where offsets say, else at the "
+            "beginning of what there is"
+        )
+
+
 class CommitRefused(StreamjobsError):
     """The broker did not take a commit; it is tried again with fresh metadata.
 

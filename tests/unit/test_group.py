@@ -253,3 +253,33 @@ def test_where_its_offset_is_not_in_the_log_a_member_is_sent_nowhere_else(
     consumer: Any = member._consumer
 
     assert consumer.config["auto.offset.reset"] == "error"
+
+
+class Fatal(NoOffset):
+    """An event that a consumer does not survive."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(0, KafkaError(code).str())
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._FATAL, f"Fatal error: {self.text}")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        (KafkaError.GROUP_ID_NOT_FOUND, membership.GroupForgotten, "Start the worker again"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, membership.GroupDenied, "--operation"),
+        (KafkaError.FENCED_INSTANCE_ID, membership.InstanceIdTaken, "GROUP_INSTANCE_ID"),
+    ],
+)
+def test_what_ends_a_member_is_told_with_what_to_do(
+    member: group.GroupConsumer, code: int, error: type[Exception], told: str
+) -> None:
+    consumer: Any = member._consumer
+    consumer.queue = [Fatal(code)]
+
+    with pytest.raises(error, match="group shop") as caught:
+        member.poll(0)
+
+    assert told in str(caught.value)
