@@ -159,7 +159,7 @@ def _allowed_of_group(
         try:
             return _told(asked, doing, settings, _NO_GROUP).get(group, ())
         except (BrokerUnavailable, UnsupportedError) as error:
-            logger.info("%s", error)
+            logger.debug("%s", error)
     return ()
 
 
