@@ -134,7 +134,7 @@ class Admin:
             for name, topic in described.items()
         }
 
-    def denied(self, needs: Needs, group: str) -> list[str]:
+    def denied(self, needs: Needs, group: str | None) -> list[str]:
         """Ask what we may not do with topics and a group, a sentence each; see ``kafka.rights``."""
         return denied(self._client, self._settings, needs, group)
 

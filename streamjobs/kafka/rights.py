@@ -12,15 +12,15 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AclOperation,
     AdminClient,
 )
 
-from streamjobs.errors import BrokerUnavailable, StreamjobsError
+from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError
 from streamjobs.kafka.answers import REQUEST_TIMEOUT, UnsupportedError, gather
-from streamjobs.kafka.config import admin_config
+from streamjobs.kafka.config import admin_config, consumer_config, silent
 from streamjobs.kafka.failures import kafka_error
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
@@ -31,9 +31,8 @@ READ, WRITE = AclOperation.READ, AclOperation.WRITE
 DESCRIBE, DESCRIBE_CONFIGS = AclOperation.DESCRIBE, AclOperation.DESCRIBE_CONFIGS
 # Seconds that the loop may wait to be told what it may write to.
 QUICK_TIMEOUT = 1.0
-# The same of a group's coordinator, which is asked so often: one that has never had a group does
-# not answer the first time (see ``Admin.members``).
-GROUP_TIMEOUT, GROUP_TRIES = 2.0, 2
+# Seconds that a group's coordinator may take to say that it is there.
+COORDINATOR_TIMEOUT = 2.0
 # By whose name the command is known in which a right is missing.
 COMMAND = "kafka-acls.sh"
 
@@ -103,7 +102,7 @@ def lacking(operation: AclOperation, kind: str, name: str, *, prefixed: bool = F
     )
 
 
-def denied(client: AdminClient, settings: Settings, needs: Needs, group: str) -> list[str]:
+def denied(client: AdminClient, settings: Settings, needs: Needs, group: str | None) -> list[str]:
     """Ask what we may not do of what we need to do, a sentence each with what grants it.
 
     Of brokers that do not tell, and of topics that are not there, nothing is said.
@@ -112,7 +111,7 @@ def denied(client: AdminClient, settings: Settings, needs: Needs, group: str) ->
         client: asks.
         settings: of the process.
         needs: by topic, what is to be done with it.
-        group: that is to be joined.
+        group: that is to be joined; None: it is not asked for.
 
     Raises:
         StreamjobsError: no answer.
@@ -122,7 +121,9 @@ def denied(client: AdminClient, settings: Settings, needs: Needs, group: str) ->
         for topic, operations in _missing(client, settings, needs).items()
         for operation in operations
     ]
-    allowed = _allowed_of_group(client, settings, group)
+    if group is None:
+        return found
+    allowed = _allowed_of_group(client, settings, group, next(iter(needs)))
     return found + [lacking(x, "group", group) for x in _lacks({READ}, allowed)]
 
 
@@ -148,19 +149,47 @@ def refused_id(transactional_id: str) -> str:
 
 
 def _allowed_of_group(
-    client: AdminClient, settings: Settings, group: str
+    client: AdminClient, settings: Settings, group: str, topic: str
 ) -> Collection[AclOperation] | None:
-    """What we may do with a group; empty: that is not told, as by a coordinator that is away."""
-    doing = f"asking for our rights to group {group}"
-    for _ in range(GROUP_TRIES):
-        asked = client.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=GROUP_TIMEOUT
-        )
-        try:
-            return _told(asked, doing, settings, _NO_GROUP).get(group, ())
-        except (BrokerUnavailable, UnsupportedError) as error:
-            logger.debug("%s", error)
-    return ()
+    """What we may do with a group; None: not even ask; empty: that is not told.
+
+    A consumer asks whether its coordinator answers first: an admin client whose question to one
+    that is away times out ends the whole process (librdkafka 2.16, an assertion in
+    rd_kafka_enq_once_del_source_return).
+    """
+    try:
+        if not is_coordinated(settings, group, topic):
+            return ()
+    except AuthenticationError:
+        return None
+    asked = client.describe_consumer_groups(
+        [group], include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT
+    )
+    try:
+        doing = f"asking for our rights to group {group}"
+        return _told(asked, doing, settings, _NO_GROUP).get(group, ())
+    except (BrokerUnavailable, UnsupportedError) as error:
+        logger.debug("%s", error)
+        return ()
+
+
+def is_coordinated(settings: Settings, group: str, topic: str) -> bool:
+    """Whether a group's coordinator answers.
+
+    Raises:
+        AuthenticationError: we may not ask it.
+    """
+    consumer = Consumer(consumer_config(settings, group, logger=silent))
+    try:
+        consumer.committed([TopicPartition(topic, 0)], timeout=COORDINATOR_TIMEOUT)
+    except KafkaException as error:
+        if kafka_error(error).code() == _NO_GROUP:
+            raise AuthenticationError(lacking(DESCRIBE, "group", group)) from error
+        logger.debug("group %s: no answer from its coordinator: %s", group, error)
+        return False
+    finally:
+        consumer.close()
+    return True
 
 
 def _missing(

@@ -171,7 +171,8 @@ class QueueLoop(threading.Thread):
         """Try to join until our name in the group is free, or until we may be in it at all."""
         if not self._name_taken:
             self._name_taken = f"not in its group yet: {why}"
-            logger.warning("queue %s: %s; trying on", self.queue, self._name_taken)
+            level = logging.ERROR if isinstance(why, GroupDenied) else logging.WARNING
+            logger.log(level, "queue %s: %s; trying on", self.queue, self._name_taken)
         if owned := list(self.engine.owned):
             self.lost(owned)
         self._leave()

@@ -42,6 +42,7 @@ class TopicWatch:
         self._ladders: dict[str, Ladder] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
         self._stop_asked, self._wake = threading.Event(), threading.Event()
+        self._asks_group = False
         self._thread = threading.Thread(target=self._run, name="topic-watch", daemon=True)
 
     def watch(self, ladder: Ladder) -> None:
@@ -63,15 +64,22 @@ class TopicWatch:
 
     def look_now(self) -> None:
         """Do not wait with the next look: somebody was denied a right; any thread."""
+        self._asks_group = True
         self._wake.set()
 
     def look(self, admin: Admin) -> None:
-        """Compare once."""
+        """Compare once.
+
+        The group is asked about only after a denial, and while something is wrong: its coordinator
+        has other things to do.
+        """
+        denied_something, self._asks_group = self._asks_group, False
         for queue, ladder in list(self._ladders.items()):
+            group = ladder.topics.group if denied_something or self.problems(queue) else None
             schemas = [schemas_topic(ladder.topics.prefix)]
             if self._settings.schema_registry_url is not None:
                 schemas = []
-            if denied := admin.denied(self._needs(ladder, schemas), ladder.topics.group):
+            if denied := admin.denied(self._needs(ladder, schemas), group):
                 self._tell(queue, tuple(denied))
                 continue
             there = admin.described([*topics_of(ladder), *schemas])

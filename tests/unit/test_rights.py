@@ -40,6 +40,11 @@ def future(told: Told) -> Future[Any]:
     return answer
 
 
+@pytest.fixture(autouse=True)
+def coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rights, "is_coordinated", lambda *_: True)
+
+
 def asked(topics: dict[str, Told], group: Told) -> list[str]:
     client: Any = Client(topics, group)
     found = rights.denied(client, Settings(), NEEDS, "shop.mail")
@@ -74,10 +79,16 @@ def test_what_may_not_even_be_asked_for_is_named_too() -> None:
     ]
 
 
-def test_a_coordinator_that_is_away_hides_no_topic() -> None:
+def test_a_coordinator_that_is_away_hides_no_topic_and_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     topics: dict[str, Told] = {"shop.mail": [DESCRIBE]}
     away = KafkaError.COORDINATOR_NOT_AVAILABLE
     assert asked(topics, away) == ["no right to READ topic shop.mail"]
+
+    monkeypatch.setattr(rights, "is_coordinated", lambda *_: False)
+    monkeypatch.setattr(Client, "describe_consumer_groups", None)
+    assert asked(topics, ALL) == ["no right to READ topic shop.mail"]
 
 
 def test_credentials_that_are_refused_are_an_error() -> None:

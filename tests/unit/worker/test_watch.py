@@ -38,10 +38,11 @@ class Broker:
     def __init__(self, *answers: dict[str, TopicInfo]) -> None:
         self.answers = list(answers)
         self.rights: list[list[str]] = []
+        self.groups: list[str | None] = []
 
-    def denied(self, needs: Needs, group: str) -> list[str]:
+    def denied(self, needs: Needs, group: str | None) -> list[str]:
         assert list(needs) == [MAIN, SHORT, LONG, TOPICS.dlq, TOPICS.marks, SCHEMAS]
-        assert group == TOPICS.group
+        self.groups.append(group)
         return self.rights.pop(0) if self.rights else []
 
     def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
@@ -123,10 +124,13 @@ def test_a_right_that_is_missing_is_a_problem_until_it_is_given(
     broker.rights = [[], ["no right to READ"], ["no right to READ"], []]
     admin: Any = broker
     seen = []
-    for _ in range(4):
+    for turn in range(4):
+        if turn == 1:
+            watch.look_now()
         watch.look(admin)
         seen.append(watch.problems("mail"))
-    # then it is one for as long, and told once
+    # then it is one for as long, and told once; the group is asked about when there is a reason
+    assert broker.groups == [None, TOPICS.group, TOPICS.group, TOPICS.group]
     assert seen == [(), ("no right to READ",), ("no right to READ",), ()]
     assert caplog.text.count("no right to READ") == 1
     assert caplog.text.count("as they must be again") == 1
