@@ -40,6 +40,7 @@ from streamjobs.kafka.answers import (
 )
 from streamjobs.kafka.changes import VISIBLE_TIMEOUT, Changes
 from streamjobs.kafka.config import admin_config, consumer_config
+from streamjobs.kafka.controller import require_controller
 from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.plan import (
     APPLY,
@@ -123,6 +124,7 @@ class Admin:
 
     def described(self, wanted: Sequence[str]) -> dict[str, TopicInfo]:
         """Return these topics; absent: not there. Asks for no other, however many there are."""
+        require_controller(self._client, self._settings, wanted[0])
         futures = self._client.describe_topics(
             TopicCollection(list(wanted)), request_timeout=REQUEST_TIMEOUT
         )
@@ -136,6 +138,7 @@ class Admin:
 
     def denied(self, needs: Needs, group: str | None) -> list[str]:
         """Ask what we may not do with topics and a group, a sentence each; see ``kafka.rights``."""
+        require_controller(self._client, self._settings, next(iter(needs)))
         return denied(self._client, self._settings, needs, group)
 
     def plan(self, specs: Sequence[TopicSpec]) -> Plan:
