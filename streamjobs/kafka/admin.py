@@ -42,6 +42,7 @@ from streamjobs.kafka.changes import VISIBLE_TIMEOUT, Changes
 from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.controller import require_controller
 from streamjobs.kafka.failures import kafka_error, translate
+from streamjobs.kafka.members import given_to
 from streamjobs.kafka.plan import (
     APPLY,
     Alter,
@@ -140,6 +141,10 @@ class Admin:
         """Ask what we may not do with topics and a group, a sentence each; see ``kafka.rights``."""
         require_controller(self._client, self._settings, next(iter(needs)))
         return denied(self._client, self._settings, needs, group)
+
+    def given_to(self, group: str, topic: str, process: str) -> set[tuple[str, int]] | None:
+        """Ask what a process has been given by a group; see ``kafka.members``."""
+        return given_to(self._client, self._settings, group, topic, process)
 
     def plan(self, specs: Sequence[TopicSpec]) -> Plan:
         """Compare the topics an app needs with those there are; changes nothing.

@@ -69,6 +69,7 @@ class GroupConsumer:
     Attributes:
         group: the group's id.
         missing: subscribed topics that the broker does not have, and what it said.
+        given: the partitions that the client has handed over; may be read by any thread.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class GroupConsumer:
         self._settings, self.group, self._topics = settings, group, list(topics)
         self._committing: Callable[[KafkaError | None], None] | None = None
         self._on_assigned, self._on_denied = on_assigned, on_denied
+        self.given: frozenset[Partition] = frozenset()
         self._assigned: list[Partition] = []
         self._unset: list[Partition] = []
         self._placed: dict[Partition, int] = {}
@@ -112,8 +114,8 @@ class GroupConsumer:
         self._consumer.subscribe(
             self._topics,
             on_assign=self._on_assign,
-            on_revoke=lambda _, partitions: on_revoked(_pairs(partitions)),
-            on_lost=lambda _, partitions: on_lost(_pairs(partitions)),
+            on_revoke=lambda _, partitions: self._taken_away(on_revoked, _pairs(partitions)),
+            on_lost=lambda _, partitions: self._taken_away(on_lost, _pairs(partitions)),
         )
 
     def poll(self, timeout: float) -> Polled:
@@ -289,7 +291,14 @@ class GroupConsumer:
             self.missing.pop(partition.topic, None)
             self._placed.pop((partition.topic, partition.partition), None)
         self._assigned += _pairs(partitions)
+        self.given = self.given.union(_pairs(partitions))
         self._on_assigned(_pairs(partitions))
+
+    def _taken_away(
+        self, told: Callable[[list[Partition]], None], partitions: list[Partition]
+    ) -> None:
+        told(partitions)
+        self.given = self.given.difference(partitions)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         refused = error or next((p.error for p in partitions if p.error is not None), None)

@@ -1,4 +1,4 @@
-"""Which processes are members of a group just now."""
+"""Which processes are members of a group just now, and what they have been given."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import logging
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from streamjobs.errors import StreamjobsError
+from streamjobs.kafka.answers import REQUEST_TIMEOUT
 from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.failures import kafka_error
+from streamjobs.kafka.rights import is_coordinated
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -17,6 +20,37 @@ logger = logging.getLogger("streamjobs.kafka")
 def client_id(settings: Settings, process: str) -> str:
     """What a process's member of a group is called, so that others can see whether it lives."""
     return f"{settings.kafka.get('client.id', 'streamjobs')}-{process}"
+
+
+def given_to(
+    client: AdminClient, settings: Settings, group: str, topic: str, process: str
+) -> set[tuple[str, int]] | None:
+    """Ask what a group's coordinator says that a process's member has been given.
+
+    Args:
+        client: asks.
+        settings: of the process.
+        group: the group's id.
+        topic: some topic of it.
+        process: the part of its client id that is its own.
+
+    Returns:
+        Topics and partition numbers; None: that is not told.
+    """
+    try:
+        if not is_coordinated(settings, group, topic):
+            return None
+        asked = client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT)
+        found = asked[group].result(REQUEST_TIMEOUT + 5)
+    except (KafkaException, StreamjobsError, TimeoutError) as error:
+        logger.debug("group %s: what it has given is not known: %s", group, error)
+        return None
+    return {
+        (place.topic, place.partition)
+        for member in found.members
+        if process in member.client_id
+        for place in member.assignment.topic_partitions
+    }
 
 
 def members_of(settings: Settings, group: str, timeout: float) -> frozenset[str] | None:

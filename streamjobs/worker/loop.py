@@ -24,6 +24,7 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Polled
+from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.membership import GroupDenied, InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
@@ -106,6 +107,12 @@ class QueueLoop(threading.Thread):
         told = troubles(self._consumer.missing, cycle.refused)
         return [*told, *self._taking.troubles, *cycle.alarms]
 
+    @property
+    def given(self) -> frozenset[Partition]:
+        """The partitions that its client has handed over."""
+        consumer: GroupConsumer | None = getattr(self, "_consumer", None)
+        return frozenset() if consumer is None else consumer.given
+
     # -- the thread --------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -161,7 +168,7 @@ class QueueLoop(threading.Thread):
         was its. A consumer that does not read that tier would start the job's followers before it.
         And offsets of a topic that was deleted say nothing of another one of its name.
         """
-        new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "topics that were made anew"
+        new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "what is there by now"
         logger.info("queue %s: joins again, to read %s", self.queue, new)
         self._leave()  # which drains, as ``revoked``
         self._parts, self.engine, self._questions = parts, parts.engine, []

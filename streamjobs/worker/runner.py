@@ -22,6 +22,7 @@ from streamjobs.clock import monotonic
 from streamjobs.codec import Decoder
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import Partition
 from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe
@@ -100,13 +101,13 @@ class Worker:
         self._loops: list[QueueLoop] = []
         self.drained = False
         self._outdated: set[str] = set()
-        self._watch = TopicWatch(source.settings, self._renew)
         self.metrics_registry = CollectorRegistry()
         self._metrics = WorkerMetrics(self.metrics_registry)
         # Found out once: who joins again does so by the same.
         self._protocol_by = cache(partial(resolve_protocol, source.settings))
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._process, self._permit = secrets.token_hex(8), threading.Lock()
+        self._watch = TopicWatch(source.settings, self._renew, self._process, self._given)
 
     def stop(self) -> None:
         """Ask for a drain; may be called from a signal handler, twice, and before ``run``."""
@@ -297,8 +298,12 @@ class Worker:
 
         return Parts(engine, frozenset(ladder.reads), join_group, make_cycle, make_taking)
 
+    def _given(self, queue: str) -> frozenset[Partition]:
+        """What the loop of a queue has been given, as far as it knows."""
+        return next((loop.given for loop in self._loops if loop.queue == queue), frozenset())
+
     def _renew(self, queue: str) -> None:
-        """A topic of this queue is another one than its loop began with."""
+        """A topic of this queue is another one than its loop began with, or it missed something."""
         self._outdated.add(queue)
         for loop in self._loops:
             if loop.queue == queue:

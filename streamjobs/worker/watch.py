@@ -1,4 +1,4 @@
-"""Whether a queue's topics are still what its worker began with: looked at now and then.
+"""Whether a queue's topics and partitions are what its worker takes them for: looked at at times.
 
 An operator can delete a topic or add partitions to it while workers run. Of some of that a consumer
 hears nothing, or minutes later. A thread with an admin client of its own asks the broker for the
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import Partition
 from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.plan import APPLY, added_problem
@@ -34,11 +35,22 @@ class TopicWatch:
 
     Args:
         settings: of the process.
-        on_another: is told of a queue one of whose topics was deleted and made again.
+        on_another: is told of a queue that has to join its group again: one of its topics was
+            deleted and made again, or its client has missed what the group gave it.
+        process: what tells this process from others among a group's members.
+        owned: tells what a queue's loop has been given; None: that is not compared.
     """
 
-    def __init__(self, settings: Settings, on_another: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_another: Callable[[str], None],
+        process: str = "",
+        owned: Callable[[str], Collection[Partition]] | None = None,
+    ) -> None:
         self._settings, self._on_another = settings, on_another
+        self._process, self._owned = process, owned
+        self._missed: dict[str, set[Partition]] = {}
         self._ladders: dict[str, Ladder] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
         self._stop_asked, self._wake = threading.Event(), threading.Event()
@@ -88,6 +100,32 @@ class TopicWatch:
             self._tell(queue, found)
             if not found and made_anew(ladder, there):
                 self._on_another(queue)
+            if not found and self._owned is not None:
+                self._compare(admin, ladder, self._owned)
+
+    def _compare(
+        self, admin: Admin, ladder: Ladder, owned: Callable[[str], Collection[Partition]]
+    ) -> None:
+        """See that the client has handed over what the group says that we have.
+
+        With KIP-848 it may miss that (librdkafka 2.16, seen while coordinators were killed), and
+        hears of it no other time: nobody would run those partitions.
+        """
+        queue, group = ladder.topics.queue, ladder.topics.group
+        told = admin.given_to(group, ladder.mains[0], self._process)
+        if told is None:
+            return
+        missing = told.difference(owned(queue))
+        before, self._missed[queue] = self._missed.get(queue, set()), missing
+        if stuck := sorted(missing & before):
+            logger.error(
+                "queue %s: its group has given it %s for a while, and its client has not handed "
+                "that over: it joins the group again",
+                queue,
+                ", ".join(f"{topic}[{number}]" for topic, number in stuck),
+            )
+            del self._missed[queue]
+            self._on_another(queue)
 
     def _needs(self, ladder: Ladder, schemas: list[str]) -> Needs:
         return needs_of(

@@ -7,7 +7,6 @@ Exit codes: 0 all rules hold, 1 one is broken, or too little happened: in a run,
 from __future__ import annotations
 
 import argparse
-import pickle
 import sys
 import tempfile
 from collections import Counter
@@ -51,8 +50,6 @@ def _play(plan: Plan, broker: Broker, folder: Path, totals: Counter[str], rows: 
     folder.mkdir(parents=True)
     with campaign_of(plan, broker, folder) as campaign:
         history = campaign.play()
-    # So that it can be judged again.
-    (folder / "history.pickle").write_bytes(pickle.dumps(history))
     totals.update(history.totals() + measured(history))
     violations, found = judge(history, NEEDED), list(take_overs(history))
     rows.append(row(plan.seed, plan.protocol, history.totals(), found, _counts(violations)))

@@ -255,6 +255,17 @@ def test_where_its_offset_is_not_in_the_log_a_member_is_sent_nowhere_else(
     assert consumer.config["auto.offset.reset"] == "error"
 
 
+def test_what_was_given_is_known_until_it_is_taken_away(member: group.GroupConsumer) -> None:
+    consumer: Any = member._consumer
+    places = [TopicPartition("shop.mail", number) for number in (3, 4, 5)]
+
+    consumer.callbacks["on_assign"](consumer, places)
+    assert member.given == {("shop.mail", 3), ("shop.mail", 4), ("shop.mail", 5)}
+    consumer.callbacks["on_revoke"](consumer, places[:1])
+    consumer.callbacks["on_lost"](consumer, places[1:2])
+    assert member.given == {("shop.mail", 5)}
+
+
 class Fatal(NoOffset):
     """An event that a consumer does not survive."""
 

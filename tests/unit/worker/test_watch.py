@@ -11,6 +11,7 @@ import pytest
 from unit.engine.drive import LONG, MAIN, SHORT, TOPICS
 
 from streamjobs.engine.ladder import Ladder
+from streamjobs.engine.outbox import Partition
 from streamjobs.errors import AuthenticationError, BrokerUnavailable
 from streamjobs.kafka.admin import Admin, TopicInfo
 from streamjobs.kafka.rights import Needs
@@ -39,11 +40,16 @@ class Broker:
         self.answers = list(answers)
         self.rights: list[list[str]] = []
         self.groups: list[str | None] = []
+        self.given: list[set[Partition] | None] = []
 
     def denied(self, needs: Needs, group: str | None) -> list[str]:
         assert list(needs) == [MAIN, SHORT, LONG, TOPICS.dlq, TOPICS.marks, SCHEMAS]
         self.groups.append(group)
         return self.rights.pop(0) if self.rights else []
+
+    def given_to(self, group: str, topic: str, process: str) -> set[Partition] | None:
+        assert (group, topic, process) == (TOPICS.group, MAIN, "0123")
+        return self.given.pop(0)
 
     def described(self, names: Sequence[str]) -> dict[str, TopicInfo]:
         assert names == [*topics_of(LADDER), SCHEMAS]
@@ -197,3 +203,28 @@ def test_brokers_that_do_not_answer_are_told_once_until_they_do(
     assert seen == [(), ("no answer, 1",), ("no answer, 1",), ()]
     assert caplog.text.count("no answer") == 1
     assert caplog.text.count("as they must be again") == 1
+
+
+def test_what_the_client_has_missed_for_two_looks_is_told_and_the_group_joined_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # given a client that is given a partition late, another one never, and a broker that once
+    # does not tell
+    joined: list[str] = []
+    mine: set[Partition] = {(MAIN, 0)}
+    watch = TopicWatch(Settings(), joined.append, "0123", lambda queue: set(mine))
+    watch.watch(LADDER)
+    broker = Broker(*[there()] * 6)
+    late, never = {(MAIN, 0), (MAIN, 1)}, {(MAIN, 0), (MAIN, 1), (SHORT, 2)}
+    broker.given = [late, never, None, never, never, never]
+    admin: Any = broker
+    seen = []
+    for turn in range(6):
+        if turn == 1:
+            mine.add((MAIN, 1))
+        watch.look(admin)
+        seen.append(len(joined))
+
+    # when it is looked at, then it joins again once it was missed twice, and not again at once
+    assert seen == [0, 0, 0, 1, 1, 2]
+    assert f"has given it {SHORT}[2] for a while" in caplog.text
