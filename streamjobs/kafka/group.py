@@ -220,11 +220,12 @@ class GroupConsumer:
         """
         if not self._consumer.memberid():
             raise NotAMember(f"group {self.group}: not a member at present; nothing is committed")
-        owned = {(p.topic, p.partition) for p in self._consumer.assignment()}
+        # Our own record: as it leaves, the client may not be asked for its assignment any more, and
+        # raises something that is no exception (confluent-kafka 2.16).
         return [
             TopicPartition(*pair, offset, metadata=text)
             for pair, (offset, text) in offsets.items()
-            if pair in owned
+            if pair in self.given
         ]
 
     def begin_commit(
@@ -259,9 +260,8 @@ class GroupConsumer:
         A commit that is waited for has no time of its own: without a coordinator it takes as long
         as a session (librdkafka's rd_kafka_cgrp_defer_offset_commit), 45 s under KIP-848.
         """
-        asked = self._consumer.assignment()[:1] or [TopicPartition(self._topics[0], 0)]
         try:
-            self._ends.committed(asked, timeout=timeout)
+            self._ends.committed([TopicPartition(self._topics[0], 0)], timeout=timeout)
         except KafkaException as error:
             told = kafka_error(error).str()
             logger.debug("group %s: no answer from its coordinator: %s", self.group, told)

@@ -50,7 +50,7 @@ def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -
     applied = scene.command("topics", "apply")
     assert applied.returncode == 0, applied.stderr
     eventually(lambda: scene.noted("end")[bad] == 2, "it goes on", within=60)
-    (letter,) = scene.dead()
+    (letter,) = eventually(scene.dead, "it has landed")
     assert letter["key"] == bad
     eventually(lambda: "stands still" not in refusal(worker), "it is ready again")
     assert worker.stop() == 0

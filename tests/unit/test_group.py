@@ -120,6 +120,7 @@ def test_who_is_in_no_group_commits_nothing_of_what_it_still_holds(
     member: group.GroupConsumer,
 ) -> None:
     consumer: Any = member._consumer
+    consumer.callbacks["on_assign"](consumer, [TopicPartition("shop.mail", 3)])
     offsets = {("shop.mail", 3): (7, "x"), ("shop.mail", 4): (7, "x")}
     assert [(p.partition, p.offset, p.metadata) for p in member.offsets(offsets)] == [(3, 7, "x")]
 
@@ -253,6 +254,19 @@ def test_where_its_offset_is_not_in_the_log_a_member_is_sent_nowhere_else(
     consumer: Any = member._consumer
 
     assert consumer.config["auto.offset.reset"] == "error"
+
+
+def test_as_it_leaves_the_client_is_not_asked_for_its_assignment(
+    member: group.GroupConsumer,
+) -> None:
+    """Its answer is an error that no ``except`` catches."""
+    consumer: Any = member._consumer
+    consumer.callbacks["on_assign"](consumer, [TopicPartition("shop.mail", 3)])
+    consumer.assignment = None
+
+    (offset,) = member.offsets({("shop.mail", 3): (7, ""), ("shop.mail", 4): (1, "")})
+
+    assert (offset.partition, offset.offset) == (3, 7)
 
 
 def test_what_was_given_is_known_until_it_is_taken_away(member: group.GroupConsumer) -> None:
