@@ -243,7 +243,10 @@ def _moved_by(history: History, copy: Stored) -> int | None:
         return None
     hits = history.hits_of.get(process.pid, [])
     after = hits[bisect_left(hits, copy.at - STAMP_SLACK, key=lambda h: h.at) :]
-    done = [h.at for h in after if h.name == "txn.committed"][:1]
+    # Its transaction is the first all of whose records were acknowledged after it was stamped: the
+    # one before may just have been committed.
+    written = next((n for n, h in enumerate(after) if h.name == "txn.produced"), len(after))
+    done = [h.at for h in after[written:] if h.name == "txn.committed"][:1]
     # One that died before it was told had asked for it; nobody commits for another one.
     done = done or [at for at in (process.killed, process.ended) if at is not None]
     if not done:

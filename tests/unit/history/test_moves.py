@@ -8,6 +8,7 @@ import pytest
 from history.judge import MARKED
 from history.model import SECOND, Fault, Gap
 from unit.history.scenes import (
+    MAIN,
     TIER,
     fresh,
     ns,
@@ -33,6 +34,19 @@ def test_the_end_of_a_transaction_is_marked_somewhat_later() -> None:
     scene = sound()
     waits_again(scene, 2.5)
     scene.committed(2.5 + 0.02 + MARKED / SECOND - 0.01, 0, TIER)
+
+    assert rules(scene.history) == set()
+
+
+def test_a_transaction_that_ended_just_before_is_not_the_one_that_wrote_it() -> None:
+    scene = sound()
+    scene.hit("txn.produced", 2.46)
+    scene.hit("txn.committed", 2.49)
+    # its own is committed long after, by a worker that stood still
+    scene.moved(stored(scene, MAIN, 1), TIER, 5, 2.5, 0, waiting=True, by=101)
+    scene.hit("txn.produced", 2.51)
+    scene.committed(2.9, 0, TIER)
+    scene.hit("txn.committed", 3.5)
 
     assert rules(scene.history) == set()
 
