@@ -27,20 +27,18 @@ from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.membership import GroupDenied, InstanceIdTaken
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.wording import counted
 from streamjobs.worker.commit import COORDINATOR_PATIENCE, CommitCycle
 from streamjobs.worker.giving_back import GivingBack
 from streamjobs.worker.lease import Lease
 from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
 from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State
+from streamjobs.worker.questions import Questions
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
 logger = logging.getLogger("streamjobs.worker")
 
-# Seconds before a broker that had no stable offsets is asked again.
-QUESTION_RETRY = 0.1
 # Seconds after which a member that was given nothing counts as idle, not as joining: the group does
 # not tell every member that there is nothing for it.
 IDLE_AFTER = 8.0
@@ -80,9 +78,7 @@ class QueueLoop(threading.Thread):
         self.error: BaseException | None = None
         self.tally = Tally()
         self.last_turn = monotonic()
-        self._questions: list[int] = []
-        self._next_question = 0.0
-        self.outdated = False  # set by whoever sees that a topic is not the one it began with
+        self.questions = Questions()
         self._lease = Lease()
         self._last_poll, self._pace = 0.0, Pace()
         self._cut_off, self._name_taken = False, ""
@@ -171,7 +167,8 @@ class QueueLoop(threading.Thread):
         new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "what is there by now"
         logger.info("queue %s: joins again, to read %s", self.queue, new)
         self._leave()  # which drains, as ``revoked``
-        self._parts, self.engine, self._questions = parts, parts.engine, []
+        self._parts, self.engine = parts, parts.engine
+        self.questions.forget()
         self._join()
 
     def _join_later(self, why: Exception, pause: float = JOIN_RETRY) -> None:
@@ -183,7 +180,7 @@ class QueueLoop(threading.Thread):
         if owned := list(self.engine.owned):
             self.lost(owned)
         self._leave()
-        self._questions = []
+        self.questions.forget()
         self._stop_asked.wait(pause)
         self._join()
 
@@ -193,7 +190,7 @@ class QueueLoop(threading.Thread):
         self.last_turn = now
         self._collect()
         if self._telling.is_due(now):
-            self._tell_failures()
+            self._telling.failures(self.engine.last_move)
         self.engine.tick(wall())
         if self.state is State.JOINING and now >= self._idle_at:
             self._count_as_idle(now)
@@ -223,10 +220,6 @@ class QueueLoop(threading.Thread):
                 self._executor.give_back()
             self._telling.breaker_turned(self.engine.breaker if self._tripped else None, records)
 
-    def _tell_failures(self) -> None:
-        if (sample := self.engine.last_move) is not None:
-            self._telling.failures(sample)
-
     def _count_as_idle(self, now: float) -> None:
         """Be ready without partitions, if the group's coordinator answers."""
         self._idle_at = now + IDLE_AFTER
@@ -237,16 +230,13 @@ class QueueLoop(threading.Thread):
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
         self._lost_tiers.look_when_due(self.engine, self._consumer, now)
-        self._questions += self.engine.take_questions()
-        if (self._questions or self.outdated) and now >= self._next_question:
-            self._next_question = now + QUESTION_RETRY
-            if (topics := self._consumer.topics()) is not None:
-                self.outdated = False
-                if (parts := self._renew(topics, self.engine.tiers)) is not None:
-                    self._rejoin(parts)
-                    return
-                self._taking.begin(self._questions)
-                self._questions, self._next_question = [], now
+        self.questions.add(self.engine.take_questions())
+        if self.questions.are_due(now) and (topics := self._consumer.topics()) is not None:
+            self.questions.outdated = False
+            if (parts := self._renew(topics, self.engine.tiers)) is not None:
+                self._rejoin(parts)
+                return
+            self._taking.begin(self.questions.take())
         alone, known = self.engine.alone, not self._executor.doubting
         busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
         if busy or (alone.on and known):
@@ -332,7 +322,7 @@ class QueueLoop(threading.Thread):
         """The group gives us these too."""
         self._telling.partitions(logging.INFO, "assigned", partitions)
         if any(topic in self._parts.tiers - self.engine.tiers for topic, _ in partitions):
-            self.outdated = True  # a retry topic is back: see ``_rejoin``
+            self.questions.outdated = True  # a retry topic is back: see ``_rejoin``
         self.engine.assigned(partitions)
         self._cycle.outcast = False
         hit("loop.assigned")
@@ -376,8 +366,7 @@ class QueueLoop(threading.Thread):
         self.engine.withhold(numbers)
         self._executor.give_back()
         self._collect()
-        in_hand = counted(self.engine.load, "job")
-        logger.info("queue %s: %s; %s in hand", self.queue, why, in_hand)
+        self._telling.gives_back(why, self.engine.load)
         giving = GivingBack(
             self.engine,
             self._executor,
@@ -390,7 +379,7 @@ class QueueLoop(threading.Thread):
         # When the process ends, what runs of lost partitions is waited for too.
         running = giving.let_end(None if self.state is State.DRAINING else numbers)
         self._collect()
-        self._tell_failures()
+        self._telling.failures(self.engine.last_move)
         if running:
             self._telling.not_done(why, self._drain_budget, running)
         if not giving.commit(partitions):

@@ -307,7 +307,7 @@ class Worker:
         self._outdated.add(queue)
         for loop in self._loops:
             if loop.queue == queue:
-                loop.outdated = True
+                loop.questions.outdated = True
 
     def _id_today(self, topic: str) -> str | None:
         """Ask for a topic's id; empty: it is not there; None: no answer."""

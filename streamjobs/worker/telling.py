@@ -64,8 +64,10 @@ class Telling:
         """Whether a line about failed jobs may be written, at ``now`` of the monotonic clock."""
         return now >= self._next
 
-    def failures(self, sample: Move) -> None:
-        """Tell how many jobs failed since the last line, and show one of them."""
+    def failures(self, sample: Move | None) -> None:
+        """Tell how many jobs failed since the last line, and show one of them, if any has."""
+        if sample is None:
+            return
         self._next = monotonic() + LOG_INTERVAL
         outcomes, before = self._tally.outcomes, self._before
         self._before = outcomes.copy()
@@ -82,6 +84,10 @@ class Telling:
     def partitions(self, level: int, what: str, partitions: list[Partition]) -> None:
         """Tell that partitions are assigned, revoked or lost."""
         logger.log(level, "queue %s: %s %s", self._queue, what, _short(partitions))
+
+    def gives_back(self, why: str, jobs: int) -> None:
+        """Tell that partitions are given back, with so many jobs in hand."""
+        logger.info("queue %s: %s; %s in hand", self._queue, why, counted(jobs, "job"))
 
     def not_done(self, why: str, budget: float, jobs: int) -> None:
         """Tell that jobs have not ended within the seconds that they had."""
