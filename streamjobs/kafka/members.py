@@ -62,11 +62,13 @@ def members_of(settings: Settings, group: str, timeout: float) -> frozenset[str]
     Returns:
         None when there is no answer within ``timeout`` seconds.
     """
-    admin = AdminClient(admin_config(settings))
     try:
+        if not is_coordinated(settings, group, group):
+            return None
+        admin = AdminClient(admin_config(settings))
         asked = admin.describe_consumer_groups([group], request_timeout=timeout)
         found = asked[group].result(2 * timeout)
-    except (KafkaException, TimeoutError) as error:
+    except (KafkaException, StreamjobsError, TimeoutError) as error:
         told = kafka_error(error).str() if isinstance(error, KafkaException) else "no answer"
         logger.info("group %s: its members are not known yet: %s", group, told)
         return None
