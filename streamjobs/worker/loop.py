@@ -7,7 +7,8 @@ Life cycle, forwards only but for a member that its group has lost:
 
     JOINING   -> RUNNING   the group gave us partitions for the first time, or has none for us
     JOINING   -> STOPPED   stopped before that
-    RUNNING   -> JOINING   the group has gone on without us: what we had is somebody else's
+    RUNNING   -> JOINING   the group has gone on without us: what we had is somebody else's; or we
+                           have given all back, to join it again with other topics
     RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
     RUNNING   -> STOPPED   an error that polling again does not mend
     DRAINING  -> STOPPED   all is committed, or the budget is used up; the group is left
@@ -32,7 +33,7 @@ from streamjobs.worker.giving_back import GivingBack
 from streamjobs.worker.lease import Lease
 from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
-from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State
+from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State, StoppedFirst
 from streamjobs.worker.questions import Questions
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
@@ -81,7 +82,7 @@ class QueueLoop(threading.Thread):
         self.questions = Questions()
         self._lease = Lease()
         self._last_poll, self._pace = 0.0, Pace()
-        self._cut_off, self._name_taken = False, ""
+        self._joined, self._cut_off, self._name_taken = False, False, ""
         self._lost_tiers = LostTiers(queue)
         self._telling = Telling(queue, self.tally)
         self._tripped = False
@@ -114,9 +115,8 @@ class QueueLoop(threading.Thread):
     def run(self) -> None:
         """Turn until stopped; an error ends the loop and is kept in ``error``."""
         try:
-            if not self._join():
-                return
             try:
+                self._join()
                 while not self._stop_asked.is_set():
                     self._turn()
                 self.state = State.DRAINING
@@ -129,6 +129,8 @@ class QueueLoop(threading.Thread):
                 raise
             finally:
                 self._leave()
+        except StoppedFirst:
+            logger.info("queue %s: stopped before it had joined its group", self.queue)
         except BaseException as error:  # noqa: BLE001 - told by the runner, which then ends
             logger.critical("queue %s: the loop ends: %s", self.queue, error)
             self.error = error
@@ -137,19 +139,23 @@ class QueueLoop(threading.Thread):
             self._executor.stop()
             self._on_end()
 
-    def _join(self) -> bool:
-        """Become a member; False when stopped before the group's coordinator had answered."""
-        consumer = self._parts.join(self, self._stop_asked)
-        if consumer is None:
-            return False
-        self._consumer = consumer
+    def _join(self) -> None:
+        """Become a member.
+
+        Raises:
+            StoppedFirst: the group's coordinator had not answered before that.
+        """
+        self._consumer = self._parts.join(self, self._stop_asked)
         self._cycle = self._parts.make_cycle(self._consumer)
         self._taking = self._parts.make_taking(self._consumer)
+        self._joined = True
         self.last_turn = monotonic()
         self._idle_at = self.last_turn + IDLE_AFTER
-        return True
 
     def _leave(self) -> None:
+        if not self._joined:
+            return
+        self._joined = False
         self._taking.close()
         if self._cut_off:
             self.engine.revoked([*self.engine.owned])
@@ -166,7 +172,11 @@ class QueueLoop(threading.Thread):
         """
         new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "what is there by now"
         logger.info("queue %s: joins again, to read %s", self.queue, new)
-        self._leave()  # which drains, as ``revoked``
+        # While the client leaves, it may count as no member any more before it takes back what it
+        # was given (librdkafka 2.16, KIP-848): by then all of it has to be committed.
+        self._give_back("joins again", self.engine.owned)
+        self._leave()
+        self.state = State.JOINING
         self._parts, self.engine = parts, parts.engine
         self.questions.forget()
         self._join()
@@ -339,7 +349,7 @@ class QueueLoop(threading.Thread):
         """
         self._telling.partitions(logging.INFO, "revoked", partitions)
         hit("loop.revoked")
-        if self.state is State.RUNNING:
+        if self._joined and self.state is State.RUNNING:
             self._give_back("partitions are taken back", partitions)
         hit("loop.drained")
         self.engine.revoked(partitions)
@@ -383,9 +393,10 @@ class QueueLoop(threading.Thread):
         if running:
             self._telling.not_done(why, self._drain_budget, running)
         if not giving.commit(partitions):
-            self._telling.not_committed(why, self._drain_budget)
+            member = self._cycle.member
+            self._telling.not_committed(why, self._drain_budget, member=member)
             # Leaving in good order asks the same coordinator, and waits for it again.
-            self._cut_off = self.state is State.DRAINING and self._cycle.member
+            self._cut_off = self.state is State.DRAINING and member
 
     def _keep_going(self, seconds: float) -> None:
         """A turn without the consumer, for the shards that are kept."""

@@ -12,7 +12,7 @@ from typing import Protocol
 from streamjobs.clock import monotonic
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.outbox import Partition
-from streamjobs.errors import BrokerUnavailable
+from streamjobs.errors import BrokerUnavailable, StreamjobsError
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.worker.commit import CommitCycle
 from streamjobs.worker.taking import Taking
@@ -32,6 +32,10 @@ class State(Enum):
     RUNNING = "running"
     DRAINING = "draining"
     STOPPED = "stopped"
+
+
+class StoppedFirst(StreamjobsError):
+    """A loop was stopped before it was in its group."""
 
 
 class Member(Protocol):
@@ -63,8 +67,12 @@ class Parts:
     make_cycle: Callable[[GroupConsumer], CommitCycle]
     make_taking: Callable[[GroupConsumer], Taking]
 
-    def join(self, member: Member, stopping: threading.Event) -> GroupConsumer | None:
-        """Join the group as soon as its coordinator answers; None when stopped before that."""
+    def join(self, member: Member, stopping: threading.Event) -> GroupConsumer:
+        """Join the group as soon as its coordinator answers.
+
+        Raises:
+            StoppedFirst: it was stopped before that.
+        """
         while True:
             try:
                 return self.join_group(member)
@@ -72,4 +80,4 @@ class Parts:
                 logger.warning("queue %s: not joined yet, tries again: %s", member.queue, error)
             member.last_turn = monotonic()
             if stopping.wait(JOIN_RETRY):
-                return None
+                raise StoppedFirst

@@ -99,15 +99,15 @@ class Telling:
             counted(jobs, "job is", "jobs are"),
         )
 
-    def not_committed(self, why: str, budget: float) -> None:
-        """Tell that the broker has not taken the last commit within the seconds that it had."""
+    def not_committed(self, why: str, budget: float, *, member: bool) -> None:
+        """Tell that the last commit was not taken: in the seconds that it had, or from outside."""
+        silent = f"the group's coordinator has not taken the last commit within {budget:g} s"
         logger.error(
-            "queue %s: %s, and the group's coordinator has not taken the last commit within %g s; "
-            "nothing is lost, but what ended since the commit before runs again elsewhere: was a "
-            "broker down, or this worker cut off from its group?",
+            "queue %s: %s, and %s; nothing is lost, but what ended since the commit before runs "
+            "again elsewhere: was a broker down, or this worker cut off from its group?",
             self._queue,
             why,
-            budget,
+            silent if member else "its group, which has gone on without it, takes no last commit",
         )
 
     def stood_still(self, seconds: float, *, member: bool) -> None:

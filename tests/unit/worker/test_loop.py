@@ -87,6 +87,8 @@ class Script:
     coordinators: list[bool] = field(default_factory=list)
     there: list[set[str] | None] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    leaves: Callable[[QueueLoop], None] = lambda _: None  # what the client calls as it does
+    joins_again: bool = True
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     ran: list[tuple[int, int]] = field(default_factory=list)
@@ -131,6 +133,7 @@ class Script:
         return self.steps.pop(0)(self.loop) or Polled()
 
     def close(self) -> None:
+        self.leaves(self.loop)
         self.diary.append("closed")
 
     def coordinated(self, _timeout: float) -> bool:
@@ -161,7 +164,13 @@ class Script:
         def make_taking(_: Any) -> Taking:
             return Taking(engine, stand, asks, Topics("shop.mail", tiers, {}))
 
-        return Parts(engine, frozenset(tiers), lambda _: stand, lambda _: stand, make_taking)
+        def join(_: Any) -> Any:
+            if "closed" in self.diary and not self.joins_again:
+                self.loop.stop()
+                raise BrokerUnavailable("no coordinator")
+            return stand
+
+        return Parts(engine, frozenset(tiers), join, lambda _: stand, make_taking)
 
     def offsets(self, offsets: dict[Partition, tuple[int, str]]) -> Any:
         return offsets
@@ -185,11 +194,12 @@ class Script:
     # -- as the commit cycle -----------------------------------------------------------------
 
     def run(self, *, wait: bool = False, clean: Collection[Partition] = ()) -> bool:
-        cycle = self.engine.cycle()
+        engine = self.loop.engine
+        cycle = engine.cycle()
         if cycle is None:
             return True
         done = self.succeeds.pop(0) if self.succeeds else True
-        (self.engine.committed if done else self.engine.aborted)(cycle)
+        (engine.committed if done else engine.aborted)(cycle)
         moved = [move.record.offset for move in cycle.moves]
         self.diary.append(("cycle", cycle.offsets.get((MAIN, 0)), moved, wait, done))
         return done
@@ -564,13 +574,21 @@ def test_the_last_commit_is_asked_for_again_until_the_broker_takes_it(
     assert script.succeeds == []
 
 
-@pytest.mark.parametrize(("member", "budget"), [(False, 5.0), (True, 0.2)])
+@pytest.mark.parametrize(
+    ("member", "budget", "told"),
+    [
+        (False, 5.0, "its group, which has gone on without it, takes no last commit"),
+        (True, 0.2, "has not taken the last commit within 0.2 s"),
+    ],
+)
 def test_a_commit_that_nobody_takes_is_told_and_not_asked_for_for_ever(
     make: Callable[..., Script],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    *,
     member: bool,
     budget: float,
+    told: str,
 ) -> None:
     monkeypatch.setattr(giving_back, "COMMIT_RETRY", 0.001)
     script = make(budget=budget)
@@ -580,7 +598,7 @@ def test_a_commit_that_nobody_takes_is_told_and_not_asked_for_for_ever(
 
     script.loop.run()
 
-    assert "has not taken the last commit" in caplog.text
+    assert told in caplog.text
     tries = 100_000 - len(script.succeeds)
     assert tries < 6 or member
     # And who may be in the group still does not wait for the coordinator a second time
@@ -666,6 +684,50 @@ def test_when_the_ladder_has_grown_it_joins_again_before_anything_starts(
     assert script.diary[:2] == ["renewed", "closed"]
     assert script.loop.tally.outcomes == {"succeeded": 1}
     assert script.loop.error is None
+
+
+def test_before_it_joins_again_all_is_committed_that_has_ended(
+    make: Callable[..., Script],
+) -> None:
+    # Given a member whose client, as it leaves, is given partitions more, counts as no member any
+    # more, and only then takes back what it was given
+    script = make()
+
+    def leaves(loop: QueueLoop) -> None:
+        loop.assigned([(MAIN, 2)])
+        script.succeeds = [False] * 100
+        script.member = False
+        loop.revoked(SHARD)
+        script.succeeds.clear()
+        script.member = True
+
+    def another(loop: QueueLoop) -> None:
+        script.leaves = leaves
+        script.there = [{MAIN, SHORT, NEWEST, LONG}]
+        loop.assigned([(t, 1) for t in (MAIN, SHORT, LONG)])
+
+    # When a job has ended, and the ladder has grown
+    script.steps = [assigned, script.brings(0, key=b"slow"), script.until(script.running.is_set)]
+    script.steps += [another, script.until(lambda: "closed" in script.diary)]
+    threading.Timer(0.1, script.go.set).start()
+    script.loop.run()
+
+    # Then it was waited for and committed before that, and nothing was tried after it
+    assert script.diary[:3] == ["renewed", ("cycle", 1, [], True, True), "closed"]
+    assert all(entry[4] for entry in script.diary if entry[0] == "cycle")
+
+
+def test_who_is_stopped_before_it_has_joined_again_ends_in_good_order(
+    make: Callable[..., Script],
+) -> None:
+    script = make(there=[{MAIN, SHORT, NEWEST, LONG}], joins_again=False)
+    script.steps = [assigned, script.until(lambda: False)]
+
+    script.loop.run()
+
+    assert script.diary == ["renewed", "closed", "ended"]
+    assert script.loop.error is None
+    assert script.loop.state is State.STOPPED
 
 
 def test_the_consumer_is_sent_back_before_the_next_poll(make: Callable[..., Script]) -> None:
