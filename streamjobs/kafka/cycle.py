@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
+from streamjobs.kafka.bounded import returns_within
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.failures import REMOVED, kafka_error, missing
 from streamjobs.kafka.rights import WRITE, lacking, refused_id, refused_topics
@@ -27,9 +28,11 @@ TRANSACTION_TIMEOUT_MS = 15_000
 DELIVERY_TIMEOUT_MS = 10_000
 # librdkafka (2.16, its issues 5456 and 5511) lets sending offsets wait for ever, whatever its
 # timeout, when the group's coordinator has left the cluster: it looks for the next one only when
-# some connection of the client changes its state. An idle one that is closed does; a worker that
-# moves nothing pays with a new connection for its next transaction.
+# some connection of the client changes its state. An idle one that is closed does, which mostly
+# helps; where it was the only one, the question is put off each time it opens and closes. So there
+# is an end to waiting: seconds that the call is given, and that it may overdraw.
 IDLE_MS = 5_000
+OFFSETS_TIMEOUT, OFFSETS_GRACE = 5.0, 1.0
 # The most that librdkafka can be told.
 MESSAGE_MAX_BYTES = 1_000_000_000
 # No client call of the loop takes longer; what is not done then is asked again.
@@ -64,6 +67,8 @@ class CycleFailed(StreamjobsError):
 
     Attributes:
         fatal: whether the producer is used up (fenced, expired) and a new one is needed.
+        stuck: whether that is because its client does not come back. Its transaction is open still:
+            the new one has to have the same id, and ends it.
         gone: whether the group has removed the member in whose name it is.
         refused: what the broker said of partitions that will take these records no other time.
     """
@@ -73,11 +78,12 @@ class CycleFailed(StreamjobsError):
         message: str,
         *,
         fatal: bool = False,
+        stuck: bool = False,
         gone: bool = False,
         refused: Mapping[tuple[str, int], str] | None = None,
     ) -> None:
         self.gone = gone
-        self.fatal, self.refused = fatal, dict(refused or {})
+        self.fatal, self.stuck, self.refused = fatal, stuck, dict(refused or {})
         super().__init__(message)
 
 
@@ -248,11 +254,13 @@ class TransactionalProducer(_Producing):
             self._produce(records)
             hit("txn.produced")
             # Flushed first: while partitions are still being added this call blocks up to 65 ms.
-            self._producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT * 5)
+            self._send_offsets(offsets, group, OFFSETS_TIMEOUT)
             hit("txn.offsets-sent")
             self._commit()
             hit("txn.committed")
         except CycleFailed as failed:
+            if failed.stuck:
+                raise
             if (cause := self._cause(failed, offsets, group)) is not None:
                 raise self._give_up(cause, records) from failed
             raise self._abort(failed.refused) or failed from failed
@@ -270,7 +278,7 @@ class TransactionalProducer(_Producing):
             return None
         try:
             # One that commits nothing by itself: where nothing is told, it is aborted all the same.
-            self._producer.send_offsets_to_transaction(offsets, group, CALL_TIMEOUT)
+            self._send_offsets(offsets, group, CALL_TIMEOUT)
         except KafkaException as error:
             return error
         return None
@@ -280,6 +288,22 @@ class TransactionalProducer(_Producing):
             self._until_done(self._producer.init_transactions)
             self._ready = True
         self._producer.begin_transaction()
+
+    def _send_offsets(self, offsets: list[TopicPartition], group: Any, timeout: float) -> None:
+        """Send them in a thread of its own, which is left behind where the client is stuck.
+
+        Raises:
+            CycleFailed: it is; no other call of this client would return either.
+            KafkaException: the client or a broker says why not.
+        """
+        send = self._producer.send_offsets_to_transaction
+        if not returns_within(timeout + OFFSETS_GRACE, lambda: send(offsets, group, timeout)):
+            raise CycleFailed(
+                f"the client has not sent the offsets within {timeout + OFFSETS_GRACE:g} s, and is "
+                "given up: has the group's coordinator moved?",
+                fatal=True,
+                stuck=True,
+            )
 
     def _commit(self) -> None:
         self._until_done(self._producer.commit_transaction)

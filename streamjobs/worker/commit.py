@@ -97,7 +97,7 @@ class CommitCycle:
         self._announced = True
         self.member = True
         self.outcast = False
-        self._rest_until = 0.0
+        self._stuck, self._rest_until = False, 0.0
         self.refused: dict[int, str] = {}
         self.alarms: tuple[str, ...] = ()
         self._try_again = self._tell_again = 0.0
@@ -151,7 +151,11 @@ class CommitCycle:
         """Whether a cycle can be had now: not just after a denial, nor without a coordinator."""
         if monotonic() < self._rest_until and not clean:
             return False
-        return not wait or self._consumer.coordinated(COORDINATOR_PATIENCE)
+        if not (wait or self._stuck):
+            return True
+        there = self._consumer.coordinated(COORDINATOR_PATIENCE)
+        self._stuck = self._stuck and not there  # not one client after the other is left behind
+        return there
 
     def confirm(self) -> bool:
         """Whether the broker still takes our commits, asked by one that changes nothing."""
@@ -303,8 +307,9 @@ class CommitCycle:
         if any(denial in str(error) for denial in DENIED):
             self._denied(error)
         if isinstance(error, CycleFailed) and error.fatal:
-            self._producer, self.transactional_id = None, self._new_id()
-            self._announced = False
+            self._producer, self._stuck = None, error.stuck
+            if not error.stuck:  # else the next one, by the same id, ends what this one began
+                self.transactional_id, self._announced = self._new_id(), False
 
     def _denied(self, error: CycleFailed | CommitRefused) -> None:
         """Have it found out which right is missing, and do not ask twice a second for it."""

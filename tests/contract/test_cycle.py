@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from queue import Queue
+from typing import Any, cast
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from streamjobs.clock import monotonic
+from streamjobs.kafka import cycle
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.cycle import (
     DELIVERY_TIMEOUT_MS,
+    TRANSACTION_TIMEOUT_MS,
     CycleFailed,
     IdempotentProducer,
     TransactionalProducer,
@@ -165,6 +169,57 @@ def test_a_fenced_producer_says_that_it_is_used_up(place: Place) -> None:
 
     assert caught.value.fatal
     assert sorted(v or b"" for v in place.there(place.main, 2)) == [b"a", b"b"]
+    assert place.committed() == 2
+
+
+class Stuck:
+    """A client that does not come back from sending offsets before it is let go."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.let_go, self.came_to = client, threading.Event(), Queue[object]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def send_offsets_to_transaction(self, *arguments: Any) -> None:
+        self.let_go.wait(60)
+        try:
+            self._client.send_offsets_to_transaction(*arguments)
+            self._client.commit_transaction(10)
+        except KafkaException as error:
+            self.came_to.put(error)
+        else:
+            self.came_to.put("committed")
+
+
+def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what_it_began(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a client that sends no offsets, whatever time it is given
+    monkeypatch.setattr(cycle, "OFFSETS_TIMEOUT", 0.2)
+    monkeypatch.setattr(cycle, "OFFSETS_GRACE", 0.1)
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    stuck = Stuck(producer._producer)
+    producer._producer = cast("Any", stuck)
+
+    # when a cycle is sent, then it fails, and says so
+    with pytest.raises(CycleFailed, match="is given up") as caught:
+        producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+    assert caught.value.fatal
+    assert caught.value.stuck
+
+    # and the next producer of its id need not wait until the transaction has timed out
+    began = monotonic()
+    after = TransactionalProducer(place.settings(), fixed=producer.transactional_id)
+    after.send([Onward(place.main, 1, None, b"c")], place.offset(2), member.metadata)
+    assert monotonic() - began < TRANSACTION_TIMEOUT_MS / 1000 / 2
+
+    # and what was stuck commits nothing when it goes on after all
+    stuck.let_go.set()
+    assert isinstance(stuck.came_to.get(timeout=30), KafkaException)
+    assert place.there(place.main, 2) == [b"a", b"c"]
     assert place.committed() == 2
 
 

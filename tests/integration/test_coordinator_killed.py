@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,12 +40,12 @@ class Cycles:
 
     def __init__(
         self,
-        make_producer: Callable[[], TransactionalProducer],
+        make_producer: Callable[[str | None], TransactionalProducer],
         consumer: GroupConsumer,
         topic: str,
     ) -> None:
         self._make_producer, self._consumer, self._topic = make_producer, consumer, topic
-        self._producer = make_producer()
+        self._producer = make_producer(None)
 
     def brokers(self) -> int:
         """How many nodes the producer's client knows."""
@@ -55,7 +57,7 @@ class Cycles:
         thread = threading.Thread(target=lambda: done.append(self._send()), daemon=True)
         thread.start()
         thread.join(LONGEST)
-        assert done, f"a cycle hangs for {LONGEST:g} s"
+        assert done, f"a cycle hangs for {LONGEST:g} s:\n{where_is(thread)}"
         return done[0]
 
     def _send(self) -> bool:
@@ -65,9 +67,16 @@ class Cycles:
             self._producer.send([record], offsets, self._consumer.metadata)
         except CycleFailed as error:
             if error.fatal:  # as a worker's commit cycle does it
-                self._producer = self._make_producer()
+                same = self._producer.transactional_id if error.stuck else None
+                self._producer = self._make_producer(same)
             return False
         return True
+
+
+def where_is(thread: threading.Thread) -> str:
+    """What a thread is in the midst of."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else "it has just ended"
 
 
 def coordinator(cluster: Broker, group: str) -> Node:
@@ -93,18 +102,22 @@ def test_no_cycle_hangs_and_they_go_on(
         on_lost=lambda _: None,
     )
     eventually(lambda: consumer.poll(0.1) and owned, "the partition is ours")
-    cycles = Cycles(lambda: TransactionalProducer(settings, app_name), consumer, app_name)
+    cycles = Cycles(
+        lambda same: TransactionalProducer(settings, app_name, fixed=same), consumer, app_name
+    )
     eventually(cycles.one, "a cycle is made")
 
     # When its coordinator is killed, and the producer's client has taken it off its list
     node = coordinator(kafka_cluster, app_name)
     node.kill()
-    eventually(lambda: cycles.brokers() == 2, "the node is off the list")
+    try:
+        eventually(lambda: cycles.brokers() == 2, "the node is off the list")
 
-    # Then a cycle fails or not, but it ends, and soon one is made with the next coordinator
-    eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again", within=90)
-    consumer.close()
-    node.start()
+        # Then a cycle fails or not, but it ends, and soon one is made with the next coordinator
+        eventually(lambda: consumer.poll(0.1) and cycles.one(), "a cycle is made again", within=90)
+        consumer.close()
+    finally:
+        node.start()
 
 
 def test_a_worker_that_is_stopped_meanwhile_waits_with_its_last_commit_for_the_next_one(

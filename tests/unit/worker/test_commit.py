@@ -330,6 +330,33 @@ def test_a_failed_cycle_goes_again_whole_with_a_new_producer_only_when_it_must(
     assert stand.counted("transaction", "failed") == 1
 
 
+def test_after_a_client_that_is_stuck_the_next_one_has_its_id_once_the_coordinator_answers(
+    stand: Stand,
+) -> None:
+    # Given a producer that does not come back
+    stand.driver.main(0)
+    stand.driver.finish(0, FAILED)
+    stand.send_refusals = [CycleFailed("no", fatal=True, stuck=True)]
+    assert not stand.cycle.run()
+
+    # When the group's coordinator is away, then no other is made that could be stuck as well
+    stand.coordinators = [False, True]
+    assert not stand.cycle.run()
+    assert stand.producers == 1
+
+    # And when it is back, the next one ends what the first has begun, being told by the same id
+    assert stand.cycle.run()
+    assert stand.producers == 2
+    assert len(set(stand.names)) == 1
+    assert kinds(stand) == ["send", "send"]
+
+    # And from then on it is not asked any more
+    stand.coordinators = [False]
+    stand.driver.main(1, key=b"b")
+    stand.driver.finish(1, FAILED)
+    assert stand.cycle.run()
+
+
 def test_who_is_no_member_commits_nothing_and_keeps_what_was_decided(stand: Stand) -> None:
     stand.driver.main(0)
     stand.driver.finish(0, FAILED)
