@@ -21,8 +21,15 @@ from streamjobs.kafka.plan import APPLY
 from streamjobs.settings import Settings
 
 REQUEST_TIMEOUT = 10.0
-# A leader that the metadata names, and that does not know yet, or no longer, that it is one.
-_LEADER_MOVES = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+# A leader that the metadata names, and that does not know yet, or no longer, that it is one; and
+# what a new client says of a partition whose leader it has not heard of yet (librdkafka 2.16).
+_LEADER_MOVES = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
 # The same of a group's coordinator.
 COORDINATOR_MOVES = frozenset(
     {

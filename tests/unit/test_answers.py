@@ -40,10 +40,14 @@ def ask(client: Any) -> dict[tuple[str, int], int]:
 
 
 def test_while_a_leader_moves_it_is_asked_again() -> None:
-    client = FakeClient(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+    client = FakeClient(
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._UNKNOWN_PARTITION,
+    )
 
     assert ask(client) == {("shop.mail", 0): 7}
-    assert client.polls == 2
+    assert client.polls == 3
 
 
 def test_a_leader_that_moves_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
