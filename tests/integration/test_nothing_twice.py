@@ -39,6 +39,7 @@ def test_behind_a_long_job_nothing_is_done_twice(make_scene: MakeScene) -> None:
         return metadata is not None and metadata.above.bounds == (0, 1, JOBS)
 
     eventually(told, "all but the first are told to be complete")
+    eventually(lambda: len(scene.dead()) == 1, "what failed twice is dead, which is a commit too")
     first.kill()
     scene.signal("go")
     second = scene.worker("--drain", **member)
