@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError, TopicsError
-from streamjobs.kafka.failures import kafka_error, translate
+from streamjobs.kafka.failures import kafka_error, translate, unanswered
 from streamjobs.kafka.plan import APPLY
 from streamjobs.settings import Settings
 
@@ -54,12 +54,15 @@ def gather(
     Raises:
         UnsupportedError: the broker does not know the request.
         TopicsError: a topic does not exist.
+        BrokerUnavailable: no answer.
         StreamjobsError: any other error, in our words.
     """
     answers = {}
     for key, future in futures.items():
         try:
             answers[key] = future.result(REQUEST_TIMEOUT + 5)
+        except TimeoutError as error:
+            raise unanswered(doing, settings) from error
         except KafkaException as error:
             code = kafka_error(error).code()
             if code in absent:
@@ -108,5 +111,8 @@ def list_offsets(
 
 
 def _leader_moves(future: Future[Any]) -> bool:
-    error = future.exception(REQUEST_TIMEOUT + 5)
+    try:
+        error = future.exception(REQUEST_TIMEOUT + 5)
+    except TimeoutError:
+        return False  # which is told as all else is
     return isinstance(error, KafkaException) and kafka_error(error).code() in _LEADER_MOVES

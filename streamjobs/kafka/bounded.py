@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+# What such a thread's name ends in, behind that of the one that waits for it.
+BOUNDED = " (bounded)"
 # Seconds more for a call whose process stood still while it was waited for.
 AFTER_A_SLEEP = 0.5
 
@@ -27,7 +29,8 @@ def returns_within(seconds: float, call: Callable[[], object]) -> bool:
             raised.append(error)
 
     # A daemon: one that never returns must not keep the process from ending.
-    thread = threading.Thread(target=make, name="bounded-call", daemon=True)
+    name = f"{threading.current_thread().name}{BOUNDED}"
+    thread = threading.Thread(target=make, name=name, daemon=True)
     thread.start()
     thread.join(seconds)
     thread.join(AFTER_A_SLEEP)

@@ -35,6 +35,9 @@ IDLE_MS = 5_000
 OFFSETS_TIMEOUT, OFFSETS_GRACE = 5.0, 1.0
 # The most that librdkafka can be told.
 MESSAGE_MAX_BYTES = 1_000_000_000
+# Seconds that a new producer waits for its id. Nothing is open then: the loop does other things,
+# and can be stopped, before it asks again.
+BEGIN_PATIENCE = 2.0
 # No client call of the loop takes longer; what is not done then is asked again.
 CALL_TIMEOUT = 1.0
 # Seconds without a delivery report after which it is asked whether all topics are there.
@@ -249,7 +252,10 @@ class TransactionalProducer(_Producing):
             CycleFailed: it was aborted, or the producer is used up.
         """
         try:
-            self._begin()
+            self._begin(BEGIN_PATIENCE)
+        except KafkaException as error:
+            raise self._not_begun(error, records) from error
+        try:
             hit("txn.begun")
             self._produce(records)
             hit("txn.produced")
@@ -283,11 +289,18 @@ class TransactionalProducer(_Producing):
             return error
         return None
 
-    def _begin(self) -> None:
+    def _begin(self, patience: float = math.inf) -> None:
         if not self._ready:
-            self._until_done(self._producer.init_transactions)
+            self._until_done(self._producer.init_transactions, patience)
             self._ready = True
         self._producer.begin_transaction()
+
+    def _not_begun(self, error: KafkaException, records: Sequence[Written]) -> CycleFailed:
+        """Why there is no transaction yet: there may be one the next time, or never."""
+        inner = kafka_error(error)
+        if inner.retriable() and not inner.fatal() and not inner.txn_requires_abort():
+            return CycleFailed(f"not begun: {inner.str()}")
+        return self._give_up(error, records)
 
     def _send_offsets(self, offsets: list[TopicPartition], group: Any, timeout: float) -> None:
         """Send them in a thread of its own, which is left behind where the client is stuck.

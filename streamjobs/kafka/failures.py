@@ -132,6 +132,12 @@ def translate(
     return EnqueueError(f"{doing}: {inner.str()}", retriable=bool(inner.retriable()))
 
 
+def unanswered(doing: str, settings: Settings) -> BrokerUnavailable:
+    """Say that not even the client has answered in time: its process stood still, for one."""
+    where = hide_userinfo(settings.bootstrap_servers)
+    return BrokerUnavailable(f"{doing}: no answer from the client of Kafka at {where}")
+
+
 def require_broker(settings: Settings, timeout: float = BROKER_TIMEOUT) -> None:
     """Return when a broker answers at the bootstrap address and lets us in.
 

@@ -273,6 +273,8 @@ class Inquiry:
         self._answers.append(Stands(question.number, question.token, question.of, members))
 
     def _stand(self, at: TopicPartition) -> Stand:
+        if at.error is not None:
+            raise KafkaException(at.error)  # which is not that nothing was committed
         if at.offset != OFFSET_INVALID:
             return Stand(at.offset, at.metadata)
         return Stand(None, None, self._marks(self._uncommitted, (at.topic, at.partition))[0])

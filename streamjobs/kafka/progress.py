@@ -55,14 +55,17 @@ class GroupProgress:
             return False
 
     def _all(self) -> list[TopicPartition]:
+        """The partitions that count, found once, when all topics have been told."""
         if not self._partitions:
+            found = []
             for topic in self._topics:
                 metadata = self._consumer.list_topics(topic, timeout=CALL_TIMEOUT).topics[topic]
-                self._partitions += [
+                found += [
                     TopicPartition(topic, p)
                     for p in metadata.partitions
                     if self._count is None or p < self._count
                 ]
+            self._partitions = found
         return self._partitions
 
     def _done(self, partition: TopicPartition) -> bool:

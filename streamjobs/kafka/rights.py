@@ -21,7 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError
 from streamjobs.kafka.answers import REQUEST_TIMEOUT, UnsupportedError, gather
 from streamjobs.kafka.config import admin_config, consumer_config, silent
-from streamjobs.kafka.failures import kafka_error
+from streamjobs.kafka.failures import kafka_error, unanswered
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
 
@@ -209,7 +209,10 @@ def _told(
     told: dict[str, Collection[AclOperation] | None] = {}
     others = {}
     for name, future in asked.items():
-        error = future.exception(REQUEST_TIMEOUT + 5)
+        try:
+            error = future.exception(REQUEST_TIMEOUT + 5)
+        except TimeoutError as late:
+            raise unanswered(doing, settings) from late
         if isinstance(error, KafkaException) and kafka_error(error).code() == refusal:
             told[name] = None
         else:

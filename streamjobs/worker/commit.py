@@ -125,8 +125,9 @@ class CommitCycle:
             return True
         if not self._may_ask(wait=wait, clean=bool(clean)):
             return False
-        self._clean = clean
-        if self.refused and monotonic() >= self._try_again:
+        # As it is given back too, the first time: what has ended of it is in no commit yet.
+        first_clean, self._clean = bool(clean) and not self._clean, clean
+        if self.refused and (first_clean or monotonic() >= self._try_again):
             self._try_again = monotonic() + REFUSED_RETRY
             self._engine.go_on()
         cycle = self._engine.cycle(everything=everything or bool(clean))
@@ -151,7 +152,7 @@ class CommitCycle:
         """Whether a cycle can be had now: not just after a denial, nor without a coordinator."""
         if monotonic() < self._rest_until and not clean:
             return False
-        if not (wait or self._stuck):
+        if not (wait or self._stuck or not self._announced):
             return True
         there = self._consumer.coordinated(COORDINATOR_PATIENCE)
         self._stuck = self._stuck and not there  # not one client after the other is left behind
@@ -320,7 +321,7 @@ class CommitCycle:
             self.outcast, self.member = True, False
 
     def _new_id(self) -> str | None:
-        """A new one for each producer; its random part keeps it from fencing any other."""
+        """A new one; its random part keeps it from fencing any producer but one that was stuck."""
         if not self._transactional:
             return None
         return f"{self._consumer.group}.{self._process}.{secrets.token_hex(4)}"

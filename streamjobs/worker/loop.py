@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection
 
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine.outbox import Partition
+from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.split import Executor
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Polled
@@ -53,7 +54,8 @@ class QueueLoop(threading.Thread):
     Args:
         queue: its name.
         parts: to begin with.
-        renew: is told what topics there are and which tiers are read; returns parts to join with.
+        renew: is told what topics there are and which tiers are read; returns parts to join with,
+            or raises BrokerUnavailable when it cannot say.
         executor: runs the attempts.
         drain_budget: seconds that running jobs have to end when partitions are taken away or the
             loop is stopped.
@@ -170,13 +172,20 @@ class QueueLoop(threading.Thread):
         was its. A consumer that does not read that tier would start the job's followers before it.
         And offsets of a topic that was deleted say nothing of another one of its name.
         """
+        while not self._consumer.coordinated(COORDINATOR_PATIENCE):
+            if self._stop_asked.is_set():
+                return
+            self._keep_going(FULL_WAIT)  # one that hears no farewell keeps our place for long
         new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "what is there by now"
         logger.info("queue %s: joins again, to read %s", self.queue, new)
         # While the client leaves, it may count as no member any more before it takes back what it
         # was given (librdkafka 2.16, KIP-848): by then all of it has to be committed.
         self._give_back("joins again", self.engine.owned)
+        if self._stop_asked.is_set():
+            return
         self._leave()
         self.state = State.JOINING
+        parts.engine.breaker = self.engine.breaker
         self._parts, self.engine = parts, parts.engine
         self.questions.forget()
         self._join()
@@ -243,7 +252,13 @@ class QueueLoop(threading.Thread):
         self.questions.add(self.engine.take_questions())
         if self.questions.are_due(now) and (topics := self._consumer.topics()) is not None:
             self.questions.outdated = False
-            if (parts := self._renew(topics, self.engine.tiers)) is not None:
+            try:
+                parts = self._renew(topics, self.engine.tiers)
+            except BrokerUnavailable as error:
+                logger.warning("queue %s: cannot look at its topics: %s", self.queue, error)
+                self.questions.put_off(monotonic())
+                return
+            if parts is not None:
                 self._rejoin(parts)
                 return
             self._taking.begin(self.questions.take())
@@ -392,19 +407,23 @@ class QueueLoop(threading.Thread):
         self._telling.failures(self.engine.last_move)
         if running:
             self._telling.not_done(why, self._drain_budget, running)
-        if not giving.commit(partitions):
-            member = self._cycle.member
-            self._telling.not_committed(why, self._drain_budget, member=member)
-            # Leaving in good order asks the same coordinator, and waits for it again.
-            self._cut_off = self.state is State.DRAINING and member
+        # Leaving in good order asks the group's coordinator, and waits for it again.
+        draining = self.state is State.DRAINING
+        if not partitions:
+            self._cut_off = draining and not self._consumer.coordinated(COORDINATOR_PATIENCE)
+        elif not giving.commit(partitions):
+            self._telling.not_committed(why, self._drain_budget, self._cycle)
+            self._cut_off = draining and self._cycle.member
 
     def _keep_going(self, seconds: float) -> None:
         """A turn without the consumer, for the shards that are kept."""
         self._executor.wait(seconds, FULL_BATCH)
-        now = self.last_turn = monotonic()
+        now = monotonic()
+        self._lease.turns(now - self.last_turn, outcast=self._cycle.outcast)
+        self.last_turn = now
         self._collect()
         self.engine.tick(wall())
-        if self._lease.holds:
+        if self._lease.holds or self._still_member(now):
             self._begin(now)
         # Waited for: the answer to one that is not comes in a later poll.
         self._commit_when_due(now, wait=True)

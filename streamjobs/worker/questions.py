@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# Seconds before a broker that did not tell its topics is asked again.
-RETRY = 0.1
+# Seconds before a broker that did not tell its topics is asked again, and before one that did, and
+# then could not tell what they are like, which may have taken as long.
+RETRY, LOOK_RETRY = 0.1, 2.0
 
 
 class Questions:
@@ -31,6 +32,10 @@ class Questions:
             return False
         self._again = now + RETRY
         return True
+
+    def put_off(self, now: float) -> None:
+        """It could not be found out: ask later, and take nothing before that."""
+        self._again, self.outdated = now + LOOK_RETRY, True
 
     def take(self) -> list[int]:
         """The ladder is whole: return the shards that can be taken."""

@@ -218,16 +218,17 @@ class Worker:
             grown_up = not tiers <= known
             if tiers <= set(reads) and queue.name not in self._outdated:
                 return None
-            self._outdated.discard(queue.name)
             try:
                 with Admin(source.settings) as admin:
                     now = check(admin, queue, source, skip=True)
             except (AuthenticationError, TopicsError) as error:
                 if grown_up:
                     raise
+                self._outdated.discard(queue.name)
                 # It may be deleted once more: the next look at the topics sees what has become.
                 logger.warning("queue %s: not joined again yet: %s", queue.name, error)
                 return None
+            self._outdated.discard(queue.name)
             grown = self._parts(queue, now)
             self._watch.watch(now)
             known.update(grown.tiers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from streamjobs.clock import monotonic
 from streamjobs.engine.breaker import BreakerState
@@ -26,6 +27,15 @@ LOG_INTERVAL = 1.0
 CLOCK_BEHIND = 60.0
 # What a broker stamps itself, as against a producer (confluent_kafka.TIMESTAMP_LOG_APPEND_TIME).
 BY_BROKER = 2
+
+
+class Standing(Protocol):
+    """How a member stands with its group; see ``CommitCycle``."""
+
+    @property
+    def member(self) -> bool: ...  # noqa: D102
+    @property
+    def outcast(self) -> bool: ...  # noqa: D102
 
 
 class Telling:
@@ -99,15 +109,20 @@ class Telling:
             counted(jobs, "job is", "jobs are"),
         )
 
-    def not_committed(self, why: str, budget: float, *, member: bool) -> None:
-        """Tell that the last commit was not taken: in the seconds that it had, or from outside."""
-        silent = f"the group's coordinator has not taken the last commit within {budget:g} s"
+    def not_committed(self, why: str, budget: float, standing: Standing) -> None:
+        """Tell that the last commit was not taken: in the seconds that it had, or for a reason."""
+        if standing.outcast:
+            told = "its group's rights, which the last commit needs, are denied"
+        elif standing.member:
+            told = f"the group's coordinator has not taken the last commit within {budget:g} s"
+        else:
+            told = "its group, which has gone on without it, takes no last commit"
         logger.error(
             "queue %s: %s, and %s; nothing is lost, but what ended since the commit before runs "
             "again elsewhere: was a broker down, or this worker cut off from its group?",
             self._queue,
             why,
-            silent if member else "its group, which has gone on without it, takes no last commit",
+            told,
         )
 
     def stood_still(self, seconds: float, *, member: bool) -> None:

@@ -117,13 +117,18 @@ def order(history: History) -> Iterator[Violation]:
     """A job's first start comes after every earlier job of its key has ended."""
     jobs = sorted(history.jobs.values(), key=lambda s: (s.partition, s.offset))
     lanes = grouped((s.key, s) for s in jobs if s.key is not None)
+    buried = {s.job: s.at for s in history.of_kind("dlq")}
     for lane in lanes.values():
         latest, blame = 0, ""
         for record in lane:
             attempts = history.attempts_of.get(record.job or "", [])
             if attempts and attempts[0].started < latest:
                 yield from _overtaken(history, attempts[0], blame)
-            if (ended := first_end(attempts)) > latest:
+            ended = first_end(attempts)
+            if ended == FOREVER:
+                # Dead of what it did to its processes, or was taken to have done: nothing noted it.
+                ended = buried.get(record.job, FOREVER)
+            if ended > latest:
                 latest, blame = ended, record.job or ""
 
 

@@ -350,6 +350,10 @@ class History:
                 "retries": sum(not s.waiting for s in tiers),
                 "waiting moves": sum(s.waiting for s in tiers),
                 "dead": len(self.of_kind("dlq")),
+                "dead with no end noted": sum(
+                    s.job is not None and first_end(self.attempts_of.get(s.job, [])) == FOREVER
+                    for s in self.of_kind("dlq")
+                ),
                 "workers": len(processes),
                 "kills": sum(p.killed is not None for p in processes),
                 "kills by jobs": sum(e.kind is Kind.KILLED for e in self.events),

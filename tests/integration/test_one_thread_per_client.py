@@ -15,6 +15,7 @@ from integration.scene import MakeScene, eventually
 
 from streamjobs.cli.child import source_of
 from streamjobs.kafka import cycle, group, inquiry
+from streamjobs.kafka.bounded import BOUNDED
 from streamjobs.worker.runner import Options, Worker
 
 SOURCE = """
@@ -57,7 +58,9 @@ class Diary:
 
     def _noted(self, kind: type[Any], name: str) -> Callable[..., Any]:
         def call(client: Any, *args: Any, **kwargs: Any) -> Any:
-            self.callers[client.name].add(threading.current_thread().name)
+            # Who makes a call in a thread of its own waits for it: still one at a time.
+            caller = threading.current_thread().name.removesuffix(BOUNDED)
+            self.callers[client.name].add(caller)
             self.calls[client.name].append(name)
             if name == "close" and getattr(self._inside, "callback", False):
                 self.wrong.append(client.name)

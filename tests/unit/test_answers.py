@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from streamjobs.errors import AuthenticationError, EnqueueError, StreamjobsError, TopicsError
+from streamjobs.errors import (
+    AuthenticationError,
+    BrokerUnavailable,
+    EnqueueError,
+    StreamjobsError,
+    TopicsError,
+)
 from streamjobs.kafka import admin, answers
 from streamjobs.kafka.answers import list_offsets
 from streamjobs.settings import Settings
@@ -60,6 +66,19 @@ def test_a_leader_that_moves_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatc
 def test_a_partition_that_is_not_there_is_named() -> None:
     with pytest.raises(TopicsError, match=r"partitions end: shop\.mail\[0\] does not exist"):
         ask(FakeClient(KafkaError._NOENT))
+
+
+def test_who_stood_still_for_longer_than_an_answer_takes_is_told_of_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent(FakeClient):
+        def list_offsets(self, wanted: dict[Any, Any], **_how: Any) -> dict[Any, Future[Any]]:
+            return dict.fromkeys(wanted, Future())
+
+    monkeypatch.setattr(answers, "REQUEST_TIMEOUT", -5.0)
+
+    with pytest.raises(BrokerUnavailable, match="partitions end: no answer from the client"):
+        ask(Silent())
 
 
 def test_any_other_error_is_told_at_once() -> None:

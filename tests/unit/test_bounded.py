@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from streamjobs.kafka import bounded
-from streamjobs.kafka.bounded import returns_within
+from streamjobs.kafka.bounded import BOUNDED, returns_within
 
 
 def test_what_returns_has_returned() -> None:
@@ -33,7 +33,7 @@ def test_what_does_not_return_is_left_behind(monkeypatch: pytest.MonkeyPatch) ->
     assert not returns_within(0.01, let_go.wait)
 
     # and does not keep the process from ending
-    (left,) = [thread for thread in threading.enumerate() if thread.name == "bounded-call"]
+    (left,) = [thread for thread in threading.enumerate() if thread.name.endswith(BOUNDED)]
     assert left.daemon
     let_go.set()
     left.join(10)

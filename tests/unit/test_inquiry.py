@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
@@ -27,6 +27,7 @@ class Broker:
         self.blind_clients = 0
         self.offset = 4
         self.defect = False
+        self.refuses = 0
         self.hidden = 0
         self.clients: list[FakeConsumer] = []
         self.initialised: list[str] = []
@@ -36,6 +37,13 @@ class Broker:
     def initialise(self, name: str) -> None:
         self.initialised.append(name)
         self.unstable, self.hidden = False, 0
+
+
+class FakePlace:
+    """A partition that the broker says something of other than where it stands."""
+
+    topic, partition = SHARD[0]
+    offset, metadata, error = OFFSET_INVALID, "", KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
 class FakeConsumer:
@@ -56,6 +64,9 @@ class FakeConsumer:
         assert timeout < 1
         if self.broker.defect:
             raise RuntimeError("a defect")
+        if self.broker.refuses:
+            self.broker.refuses -= 1
+            return [cast("TopicPartition", FakePlace())]
         text, offset = self.broker.text, self.broker.offset
         return [TopicPartition(p.topic, p.partition, offset, metadata=text) for p in asked]
 
@@ -115,6 +126,18 @@ def until(true: Callable[[], Any]) -> Any:
         assert monotonic() < deadline
         threading.Event().wait(0.01)
     return found
+
+
+def test_what_is_refused_of_a_partition_is_not_that_nothing_was_committed(
+    broker: Broker, asks: Inquiry
+) -> None:
+    broker.refuses = 2
+
+    asks.stands({0: ("token", SHARD)})
+
+    (told,) = until(asks.answers)
+    assert {stand.offset for stand in told.of.values()} == {4}
+    assert broker.refuses == 0
 
 
 def test_what_is_stable_is_told_at_once(asks: Inquiry) -> None:

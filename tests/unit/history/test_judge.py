@@ -253,6 +253,24 @@ def run_again(end: float, again: float) -> Scene:
     return scene
 
 
+@pytest.mark.parametrize(("start", "broken"), [(6.0, set()), (5.7, {"order"})])
+def test_a_job_that_is_dead_of_its_process_s_end_has_ended_when_it_was_buried(
+    start: float, broken: set[str]
+) -> None:
+    # given a job whose process ended in it, that is in the DLQ since, and one of its key behind it
+    scene = sound()
+    dead, follower = scene.job(STRANGER, 4, 1, key="x"), STRANGER.replace("beef", "beee")
+    scene.job(follower, 5, 1.1, key="x")
+    scene.attempt(STRANGER, 5, None, key="x")
+    scene.kill(5.2)
+    scene.moved(dead, DLQ, 2, 5.8, 1)
+
+    scene.attempt(follower, start, 6.1, worker=2, key="x")
+
+    assert rules(scene.history) == broken
+    assert scene.history.totals()["dead with no end noted"] == 1
+
+
 def test_what_a_killed_worker_had_not_committed_may_run_again() -> None:
     scene = run_again(5.1, 12)
     scene.cycle(5.15)  # taken perhaps before the loop had heard of the end

@@ -357,6 +357,24 @@ def test_after_a_client_that_is_stuck_the_next_one_has_its_id_once_the_coordinat
     assert stand.cycle.run()
 
 
+def test_a_new_producers_id_is_told_once_the_coordinator_answers(stand: Stand) -> None:
+    # Given a producer that is used up, and a coordinator that is away: a commit would wait for it
+    stand.driver.main(0, key=b"a")
+    stand.driver.main(1, key=b"b")
+    stand.driver.finish(0, FAILED)
+    assert stand.cycle.run()
+    stand.driver.finish(1, FAILED)
+    stand.send_refusals = [CycleFailed("no", fatal=True)]
+    assert not stand.cycle.run()
+    stand.coordinators = [False, True]
+
+    # When a cycle is to be made, then it is not, until there is one
+    assert not stand.cycle.run()
+    assert kinds(stand) == ["send", "send"]
+    assert stand.cycle.run()
+    assert kinds(stand) == ["send", "send", "commit", "send"]
+
+
 def test_who_is_no_member_commits_nothing_and_keeps_what_was_decided(stand: Stand) -> None:
     stand.driver.main(0)
     stand.driver.finish(0, FAILED)
@@ -494,6 +512,36 @@ class TestRefused:
         assert offsets == {(MAIN, 0): 1}
         assert stand.cycle.refused == {}
         assert "partition 0 goes on" in caplog.text
+
+    def test_as_it_is_given_back_it_is_tried_once_more_and_then_the_others_are_committed(
+        self, stand: Stand
+    ) -> None:
+        # given one that stands still, and another one
+        own(stand.driver.engine, 1)
+        stand.owned |= {(t, 1) for t in (MAIN, SHORT, LONG)}
+        stand.driver.main(0, key=b"a")
+        stand.driver.main(0, key=b"b", partition=1)
+        record = next(r for r in stand.driver.running if r.log.partition == 0)
+        stand.driver._finish(record, Rejected(FAILURE, Reason.REJECTED))
+        refusal = CycleFailed("no", refused={(DLQ, 0): "too large"})
+        stand.send_refusals = [refusal, refusal]
+        assert not stand.cycle.run()
+
+        # when both are given back, then it is tried at once, whatever its time, and in vain
+        given_back = [(MAIN, 0), (MAIN, 1)]
+        assert not stand.cycle.run(wait=True, clean=given_back)
+        assert kinds(stand) == ["send", "send"]
+
+        # and the next one is the other's alone
+        assert stand.cycle.run(wait=True, clean=given_back)
+        assert kinds(stand) == ["send", "send", "commit"]
+        assert {number for _, number in stand.diary[-1][1]} == {1}
+
+        # and where it is mended by then, all of it is committed
+        stand.cycle.run(wait=True)
+        assert stand.cycle.run(wait=True, clean=given_back)
+        assert [(r.topic, r.partition) for r in stand.diary[-1][1]] == [(DLQ, 0)]
+        assert stand.cycle.refused == {}
 
     def test_no_more_of_it_is_fetched_meanwhile(self, stand: Stand) -> None:
         stand.driver.main(0)

@@ -12,8 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from unit.engine.drive import FAILED, LONG, MAIN, SHORT, TOPICS, FakeMessage
 
+from streamjobs.breaker import Breaker
 from streamjobs.clock import monotonic, wall
 from streamjobs.engine import alone
+from streamjobs.engine.breaker import BreakerState
 from streamjobs.engine.engine import Engine
 from streamjobs.engine.ladder import Ladder
 from streamjobs.engine.metadata import Note
@@ -26,7 +28,7 @@ from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import GroupDenied
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.worker import giving_back, lease, pace, telling
+from streamjobs.worker import giving_back, lease, pace, questions, telling
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
@@ -89,6 +91,7 @@ class Script:
     gone: set[str] = field(default_factory=set)
     leaves: Callable[[QueueLoop], None] = lambda _: None  # what the client calls as it does
     joins_again: bool = True
+    silent: int = 0
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     ran: list[tuple[int, int]] = field(default_factory=list)
@@ -137,7 +140,7 @@ class Script:
         self.diary.append("closed")
 
     def coordinated(self, _timeout: float) -> bool:
-        return self.coordinators.pop(0)
+        return self.coordinators.pop(0) if self.coordinators else True
 
     def abandon(self) -> None:
         self.diary.append("abandoned")
@@ -149,6 +152,10 @@ class Script:
         return self.gone.intersection(topics)
 
     def renew(self, topics: Collection[str], _: Collection[str]) -> Parts | None:
+        if self.silent:
+            self.silent -= 1
+            self.diary.append("silent")
+            raise BrokerUnavailable("no answer")
         if topics == {MAIN, SHORT, LONG}:
             return None
         self.diary.append("renewed")
@@ -715,6 +722,103 @@ def test_before_it_joins_again_all_is_committed_that_has_ended(
     # Then it was waited for and committed before that, and nothing was tried after it
     assert script.diary[:3] == ["renewed", ("cycle", 1, [], True, True), "closed"]
     assert all(entry[4] for entry in script.diary if entry[0] == "cycle")
+
+
+def test_while_no_broker_tells_what_the_topics_are_like_nothing_is_taken_and_nothing_ends(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given brokers that have a list of topics, and twice no answer to what they are like
+    monkeypatch.setattr(questions, "LOOK_RETRY", 0.01)
+    script = make(silent=2)
+
+    # When a shard is to be taken, then it is once there is one, and the loop lives on
+    script.steps = [assigned, script.brings(0), script.until(lambda: script.committed == 1)]
+    script.loop.run()
+    assert script.diary[:3] == ["silent", "silent", ("cycle", 1, [], False, True)]
+    assert script.loop.error is None
+
+
+def test_it_does_not_leave_to_join_again_before_the_coordinator_hears_of_it(
+    make: Callable[..., Script],
+) -> None:
+    # Given a ladder that has grown, and a breaker that is open
+    script = make(there=[{MAIN, SHORT, NEWEST, LONG}])
+    script.coordinators = [False, False, True]
+    script.leaves = lambda _: script.diary.append(len(script.coordinators))
+    script.engine.breaker = breaker = BreakerState(Breaker())
+    script.steps = [assigned, script.until(lambda: "closed" in script.diary)]
+
+    # When the coordinator is away, then it is left once it has answered
+    script.loop.run()
+    assert script.diary[:3] == ["renewed", 0, "closed"]
+    # And the breaker is what it was
+    assert script.loop.engine.breaker is breaker
+
+
+def test_who_is_stopped_before_it_could_leave_to_join_again_joins_no_more(
+    make: Callable[..., Script],
+) -> None:
+    script = make(there=[{MAIN, SHORT, NEWEST, LONG}])
+    script.coordinators = [False] * 10_000
+    script.steps = [assigned, script.until(lambda: False)]
+    threading.Timer(0.1, script.loop.stop).start()
+
+    script.loop.run()
+
+    assert script.diary.count("closed") + script.diary.count("abandoned") == 1
+    assert script.loop.error is None
+
+
+def test_who_owns_nothing_leaves_without_a_word_where_the_coordinator_is_away(
+    make: Callable[..., Script], caplog: pytest.LogCaptureFixture
+) -> None:
+    script = make()
+    script.coordinators = [False]
+    script.loop.stop()
+
+    script.loop.run()
+
+    assert script.diary == ["abandoned", "ended"]
+    assert "runs again" not in caplog.text
+
+
+def test_who_sleeps_while_it_gives_a_shard_back_begins_nothing_of_the_others_unasked(
+    make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two shards, of which one is taken back while a job of it runs
+    monkeypatch.setattr(lease, "LEASE", 0.1)
+    monkeypatch.setattr(pace, "COMMIT_RETRY", 0.02)
+    script = make(confirms=[False, False, True])
+    other: list[Partition] = [(t, 1) for t in (MAIN, SHORT, LONG)]
+
+    def brings(number: int, key: bytes) -> Step:
+        return lambda _: Polled([FakeMessage(MAIN, 0, key, partition_=number)])
+
+    def sleeps(_: float, __: int) -> None:
+        monkeypatch.setattr(script.loop._executor, "wait", wait)
+        threading.Event().wait(0.2)
+        script.loop.engine.received([FakeMessage(MAIN, 0, b"b", partition_=1)], wall())
+        threading.Timer(0.3, script.go.set).start()
+
+    def takes_back(loop: QueueLoop) -> None:
+        monkeypatch.setattr(loop._executor, "wait", sleeps)
+        loop.revoked(SHARD)
+
+    # When the process sleeps for longer than its lease meanwhile, and finds a job of the other
+    wait = script.loop._executor.wait
+    script.steps = [
+        lambda loop: loop.assigned([*SHARD, *other]),
+        brings(0, b"slow"),
+        script.until(script.running.is_set),
+        takes_back,
+        script.until(lambda: (1, 0) in script.ran),
+    ]
+    script.loop.run()
+
+    # Then that began after the broker had taken a commit
+    said = [entry[1] for entry in script.diary if entry[0] == "confirm"]
+    assert said[:3] == [False, False, True]
+    assert (1, 0) in script.ran
 
 
 def test_who_is_stopped_before_it_has_joined_again_ends_in_good_order(

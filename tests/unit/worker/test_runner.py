@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from streamjobs import App
+from streamjobs.engine.ladder import Ladder
 from streamjobs.errors import BrokerUnavailable, TopicsError
 from streamjobs.kafka.admin import Admin
 from streamjobs.worker import runner
@@ -50,6 +52,31 @@ def test_it_asks_again_where_the_controller_does_not_answer(
         worker.run()
     assert left == []
     assert caplog.text.count("waiting for controller); trying on") == 2
+
+
+def test_what_has_to_join_again_does_once_the_topics_can_be_looked_at(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a queue that has to join its group again, and brokers that do not answer at first
+    queue = worker._queues[0]
+    topics = queue.topics("shop")
+    ladder = Ladder(topics, topics.mains, {topics.tier(1): 1.0}, (1.0,))
+    loop = worker._make_loop(queue, ladder)
+    monkeypatch.setattr(runner, "check", lambda *_, **__: fails())
+    monkeypatch.setattr(runner, "Admin", lambda _: nullcontext())
+    worker._loops = [loop]
+    worker._renew("mail")
+
+    def fails() -> Ladder:
+        raise BrokerUnavailable("no answer")
+
+    # when it is to, then it is not done with that before they do
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable):
+            loop._renew({*topics.mains, topics.tier(1)}, {topics.tier(1)})
+    monkeypatch.setattr(runner, "check", lambda *_, **__: ladder)
+    assert loop._renew({*topics.mains, topics.tier(1)}, {topics.tier(1)}) is not None
+    assert loop._renew({*topics.mains, topics.tier(1)}, {topics.tier(1)}) is None
 
 
 def test_it_can_be_stopped_meanwhile(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
