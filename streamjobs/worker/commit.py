@@ -125,9 +125,8 @@ class CommitCycle:
             return True
         if not self._may_ask(wait=wait, clean=bool(clean)):
             return False
-        # As it is given back too, the first time: what has ended of it is in no commit yet.
-        first_clean, self._clean = bool(clean) and not self._clean, clean
-        if self.refused and (first_clean or monotonic() >= self._try_again):
+        self._clean = clean
+        if self.refused and monotonic() >= self._try_again:
             self._try_again = monotonic() + REFUSED_RETRY
             self._engine.go_on()
         cycle = self._engine.cycle(everything=everything or bool(clean))
@@ -147,6 +146,13 @@ class CommitCycle:
             return False
         self.member = True
         return True
+
+    def try_refused(self) -> None:
+        """Have the next cycle try what stands still, which would be tried later: there is no later.
+
+        What has ended of it is in no commit yet.
+        """
+        self._try_again = 0.0
 
     def _may_ask(self, *, wait: bool, clean: bool) -> bool:
         """Whether a cycle can be had now: not just after a denial, nor without a coordinator."""

@@ -83,6 +83,7 @@ class GivingBack:
         Returns:
             Whether all of it is committed.
         """
+        self._cycle.try_refused()
         while not self._cycle.run(wait=True, clean=partitions):
             left = self._deadline - monotonic()
             if left <= 0 or not self._cycle.member:

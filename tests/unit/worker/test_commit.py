@@ -529,16 +529,18 @@ class TestRefused:
 
         # when both are given back, then it is tried at once, whatever its time, and in vain
         given_back = [(MAIN, 0), (MAIN, 1)]
+        stand.cycle.try_refused()
         assert not stand.cycle.run(wait=True, clean=given_back)
         assert kinds(stand) == ["send", "send"]
 
-        # and the next one is the other's alone
+        # and the next one is the other's alone, one in between too
+        assert stand.cycle.run(wait=True)
         assert stand.cycle.run(wait=True, clean=given_back)
-        assert kinds(stand) == ["send", "send", "commit"]
+        assert kinds(stand) == ["send", "send", "commit", "commit"]
         assert {number for _, number in stand.diary[-1][1]} == {1}
 
         # and where it is mended by then, all of it is committed
-        stand.cycle.run(wait=True)
+        stand.cycle.try_refused()
         assert stand.cycle.run(wait=True, clean=given_back)
         assert [(r.topic, r.partition) for r in stand.diary[-1][1]] == [(DLQ, 0)]
         assert stand.cycle.refused == {}

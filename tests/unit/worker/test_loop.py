@@ -92,6 +92,7 @@ class Script:
     leaves: Callable[[QueueLoop], None] = lambda _: None  # what the client calls as it does
     joins_again: bool = True
     silent: int = 0
+    refusals: int = 0
     go: threading.Event = field(default_factory=threading.Event)
     running: threading.Event = field(default_factory=threading.Event)
     ran: list[tuple[int, int]] = field(default_factory=list)
@@ -215,6 +216,9 @@ class Script:
         still = self.confirms.pop(0) if self.confirms else True
         self.diary.append(("confirm", still, self.running.is_set()))
         return still
+
+    def try_refused(self) -> None:
+        self.refusals += 1
 
     # -- steps -------------------------------------------------------------------------------
 
@@ -719,7 +723,9 @@ def test_before_it_joins_again_all_is_committed_that_has_ended(
     threading.Timer(0.1, script.go.set).start()
     script.loop.run()
 
-    # Then it was waited for and committed before that, and nothing was tried after it
+    # Then it was waited for and committed before that, and nothing was tried after it; what stands
+    # still, once
+    assert script.refusals == 1
     assert script.diary[:3] == ["renewed", ("cycle", 1, [], True, True), "closed"]
     assert all(entry[4] for entry in script.diary if entry[0] == "cycle")
 
