@@ -46,6 +46,8 @@ class Alone:
         any: whether there may be one to be tried so.
         doubts: whether some partition's suspects are not cleared.
         growth: how many times as much as may have been running is to be run apart.
+        prepared: whether one could begin as soon as its mark is committed. Set by the caller: what
+            ends the worker while it gets ready would count against the job.
     """
 
     def __init__(self, out: Outbox, permit: Permit | None = None) -> None:
@@ -58,6 +60,7 @@ class Alone:
         self._held = False
         self._untold: dict[Log, None] = {}
         self.on = self.any = self.doubts = False
+        self.prepared = True
         self.growth = 1
         self._tried, self._tried_for = 0, 0.0
 
@@ -130,7 +133,7 @@ class Alone:
             still: shards of which nothing is committed at present.
         """
         self._untold = {log: None for log in self._untold if log.partition not in still}
-        if self._trial is not None or self._held:
+        if self._trial is not None or self._held or not self.prepared:
             return False
         found = self._next(still)
         if found is None or (self._permit is not None and not self._permit.acquire(blocking=False)):

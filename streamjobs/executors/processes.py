@@ -22,7 +22,7 @@ class ProcessExecutor:
     """A pool of child processes that run attempts; it decides nothing.
 
     It has ``ThreadExecutor``'s surface, called by one thread, the loop. Nothing is started before
-    the first ``submit``. A job whose partition is taken away is ended at once.
+    the first ``submit`` or ``prepare``. A job whose partition is taken away is ended at once.
 
     Args:
         recipe: of the children.
@@ -46,7 +46,7 @@ class ProcessExecutor:
         idle: float = 30.0,
         ranks: int = 1,
     ) -> None:
-        self.halted = self.stopping = False
+        self.halted = self.stopping = self.preparing = False
         self.lease = math.inf
         self._changed = threading.Condition()
         self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
@@ -63,10 +63,25 @@ class ProcessExecutor:
         """
         with self._changed:
             self._ready[rank].extend(runs)
-            for slot in self._slots:
-                if slot.ident is None and not self.stopping:
-                    slot.start()
-            self._changed.notify_all()
+            self._wake()
+
+    def prepare(self, *, wanted: bool) -> bool:
+        """Have a child ready for the next run, as long as that is wanted; return whether one is.
+
+        Starting one takes a second and more.
+        """
+        with self._changed:
+            ready = any(slot.ready for slot in self._slots)
+            preparing, self.preparing = self.preparing, wanted and not ready
+            if self.preparing and not preparing:
+                self._wake()
+            return ready
+
+    def _wake(self) -> None:
+        for slot in self._slots:
+            if slot.ident is None and not self.stopping:
+                slot.start()
+        self._changed.notify_all()
 
     def nudge(self) -> None:
         """Do nothing: every slot is awake while there is work."""
@@ -122,14 +137,33 @@ class ProcessExecutor:
 
     # -- called by the slots -----------------------------------------------------------------
 
-    def next(self, timeout: float | None) -> Run | None:
-        """Wait for a run; None after ``timeout`` seconds, or when all is over."""
+    def next(self, slot: Slot, timeout: float | None) -> Run | None:
+        """Wait for a run; None after ``timeout`` seconds, or when all is over or to be prepared.
+
+        What is ready is left to who has a child that is.
+        """
+
+        def work() -> bool:
+            others = 0 if slot.ready else sum(each.ready for each in self._slots)
+            return sum(map(len, self._ready)) > others
+
+        def due() -> bool:
+            return self.stopping or work() or (self.preparing and not slot.ready)
+
         with self._changed:
-            self._changed.wait_for(lambda: self.stopping or any(self._ready), timeout)
-            for ready in self._ready:
-                if ready:
-                    return ready.popleft()
-            return None
+            self._changed.wait_for(due, timeout)
+            if not work():
+                return None
+            slot.ready = False
+            self._changed.notify_all()
+            return next(ready for ready in self._ready if ready).popleft()
+
+    def prepared(self, slot: Slot, *, ready: bool) -> None:
+        """Take note that a slot has a child that waits for a job, or has none any more."""
+        with self._changed:
+            slot.ready = ready
+            self.preparing &= not ready
+            self._changed.notify_all()
 
     def finish(self, record: Record, seconds: float) -> None:
         """Take a record whose result is set, after so many seconds."""

@@ -64,10 +64,14 @@ class Pool(Protocol):
 
     halted: bool
     stopping: bool
+    preparing: bool
     lease: float
 
-    def next(self, timeout: float | None) -> Run | None:
-        """Wait for a run; None after ``timeout`` seconds, or when all is over."""
+    def next(self, slot: Slot, timeout: float | None) -> Run | None:
+        """Wait for a run; None after ``timeout`` seconds, or when all is over or to be prepared."""
+
+    def prepared(self, slot: Slot, *, ready: bool) -> None:
+        """Take note that a slot has a child that waits for a job, or has none any more."""
 
     def finish(self, record: Record, seconds: float) -> None:
         """Take a record whose result is set, after so many seconds."""
@@ -90,6 +94,7 @@ class Slot(threading.Thread):
 
     Attributes:
         record: what is being attempted, or is about to be.
+        ready: whether its child waits for a job; changed by the pool.
     """
 
     def __init__(self, pool: Pool, recipe: ChildRecipe, idle: float, name: str) -> None:
@@ -100,18 +105,32 @@ class Slot(threading.Thread):
         self._told_halted = False
         self._began = 0.0
         self.record: Record | None = None
+        self.ready = False
 
     def run(self) -> None:
         """Run what is ready until the pool is stopped."""
         pool = self._pool
         while not pool.stopping:
-            run = pool.next(None if self._child is None else self._idle)
+            run = pool.next(self, None if self._child is None else self._idle)
             if run is not None:
                 self._execute(run)
                 self.record = None
+                if self._child is not None:
+                    pool.prepared(self, ready=True)
+            elif pool.preparing and self._child is None:
+                self._prepare()
             else:
                 self._let_go()
         self._let_go()
+
+    def _prepare(self) -> None:
+        """Start a child for what may come."""
+
+        def unwanted() -> bool:
+            return self._pool.stopping or not self._pool.preparing
+
+        if self._new_child(unwanted, "what is to be tried alone") is not None:
+            self._pool.prepared(self, ready=True)
 
     def _execute(self, run: Run) -> None:
         for index, record in enumerate(run):
@@ -223,26 +242,30 @@ class Slot(threading.Thread):
         """
         if self._child is not None and not self._child.ended:
             return self._child
+        what = f"{record.log.topic} [{record.log.partition}] at offset {record.offset}"
+        return self._new_child(lambda: self._unwanted(record, begun=False), what)
+
+    def _new_child(self, unwanted: Callable[[], bool], what: str) -> Child | None:
+        """Start a child, and try on; None when it is wanted no more."""
         pause = START_RETRY
-        while not self._unwanted(record, begun=False):
+        while not unwanted():
             self._drop()
             try:
-                return self._start(record)
+                return self._start(unwanted)
             except (OSError, ChildGone, FrameError) as error:
                 logger.error(  # noqa: TRY400 - its trace is ours and tells nothing
-                    "no child process for %s [%d] at offset %d, next try in %g s: %s",
-                    *(record.log.topic, record.log.partition, record.offset, pause, error),
+                    "no child process for %s, next try in %g s: %s", what, pause, error
                 )
             self._drop()
-            self._pool.pause(pause, lambda: self._unwanted(record, begun=False))
+            self._pool.pause(pause, unwanted)
             pause = min(2 * pause, START_RETRY_MAX)
         return None
 
-    def _start(self, record: Record) -> Child | None:
+    def _start(self, unwanted: Callable[[], bool]) -> Child | None:
         self._child = child = Child(self._recipe.command, self._recipe.folder)
         deadline = monotonic() + START_TIMEOUT
         while monotonic() < deadline:
-            if self._unwanted(record, begun=False):
+            if unwanted():
                 self._drop()
                 return None
             for frame in child.exchange(TICK):
@@ -254,6 +277,7 @@ class Slot(threading.Thread):
     def _let_go(self) -> None:
         """Have an idle child end by itself, so that what it does at its exit is done."""
         if self._child is not None:
+            self._pool.prepared(self, ready=False)
             self._child.end()
             self._child = None
 

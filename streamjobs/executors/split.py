@@ -52,6 +52,9 @@ class Executor(Protocol):
     def doubt(self, times: int = 1) -> None:
         """Suspect what an owner that vanished may have been running, or so many times as much."""
 
+    def prepare(self, *, wanted: bool) -> bool:
+        """Have a process ready for a suspect, as long as it is wanted; return whether one is."""
+
     def stop(self) -> None:
         """Run nothing more."""
 
@@ -167,6 +170,10 @@ class SplitExecutor:
     def running(self) -> list[Record]:
         """Return what is being attempted by either."""
         return self._threads.running() + self._processes.running()
+
+    def prepare(self, *, wanted: bool) -> bool:
+        """Have a child ready for a suspect, as long as it is wanted; return whether one is."""
+        return self._processes.prepare(wanted=wanted)
 
     def stop(self) -> None:
         """Run nothing more: threads end after their job, children at once."""

@@ -130,6 +130,10 @@ class ThreadExecutor:
     def doubt(self, times: int = 1) -> None:
         """Do nothing: there is nowhere else to run a suspect."""
 
+    def prepare(self, *, wanted: bool) -> bool:  # noqa: ARG002 - its name is the executors'
+        """Say that a suspect could be run at once: in a thread, as all else."""
+        return True
+
     def stop(self) -> None:
         """Run nothing more; threads end after the job they are in, and are not waited for."""
         self._stopping = True

@@ -87,7 +87,7 @@ class QueueLoop(threading.Thread):
         self._joined, self._cut_off, self._name_taken = False, False, ""
         self._lost_tiers = LostTiers(queue)
         self._telling = Telling(queue, self.tally)
-        self._tripped = False
+        self._tripped = self._prepares = False
 
     # -- called by others --------------------------------------------------------------------
 
@@ -268,6 +268,9 @@ class QueueLoop(threading.Thread):
             self._executor.doubt(alone.growth)
         elif alone.doubts and known:
             self.engine.clear()
+        if alone.any or self._prepares:
+            self._prepares = alone.any
+            alone.prepared = self._executor.prepare(wanted=alone.any)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

@@ -452,6 +452,38 @@ class TestCrashes:
         assert record.result is None
 
 
+class TestPreparing:
+    def test_a_child_is_started_before_there_is_a_job_for_it_and_has_the_next_one(
+        self, stand: Stand, make_pool: MakePool
+    ) -> None:
+        # given a pool of two of which nothing has run, and no child
+        own = make_pool(processes=2)
+        assert not own.prepare(wanted=False)
+
+        # when one is to be ready, then it is before anything is submitted
+        eventually(lambda: own.prepare(wanted=True), "one is ready", within=30)
+        ready = [slot for slot in own._slots if slot.ready]
+        child = ready[0]._child
+        assert child is not None
+
+        # and it has the job, not one that would have to be started first
+        assert stand.pid(own) == child.pid
+        eventually(lambda: own.prepare(wanted=True), "it is ready again")
+        os.kill(child.pid, signal.SIGKILL)
+        assert run_one(own, stand.record("nothing")).result is None
+
+    def test_what_is_wanted_no_more_is_not_started(self, stand: Stand, make_pool: MakePool) -> None:
+        own = make_pool(sys.executable, "-c", "import time; time.sleep(60)", idle=0.2)
+        assert not own.prepare(wanted=True)
+        (slot,) = own._slots
+        eventually(lambda: slot._child is not None, "one is started")
+
+        assert not own.prepare(wanted=False)
+
+        eventually(lambda: slot._child is None, "it is ended", within=10)
+        assert not slot.ready
+
+
 class TestLife:
     def test_a_child_is_kept_and_ended_when_it_is_idle(
         self, stand: Stand, make_pool: MakePool

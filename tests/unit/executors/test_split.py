@@ -52,6 +52,10 @@ class Stub:
     def doubt(self, times: int = 1) -> None:
         self.asked.append("doubt")
 
+    def prepare(self, *, wanted: bool) -> bool:
+        self.asked.append(("prepare", wanted))
+        return self.ends
+
     def stop(self) -> None:
         self.asked.append("stop")
 
@@ -72,6 +76,18 @@ def a_run(*kinds: str) -> Run:
 @pytest.fixture
 def stubs() -> tuple[Stub, Stub]:
     return Stub(), Stub()
+
+
+def test_children_alone_are_prepared(stubs: tuple[Stub, Stub]) -> None:
+    threads, processes = stubs
+    split = SplitExecutor(threads, processes)
+
+    assert split.prepare(wanted=True)
+    processes.ends = False
+    assert not split.prepare(wanted=False)
+
+    assert processes.asked == [("prepare", True), ("prepare", False)]
+    assert threads.asked == []
 
 
 def test_a_run_with_a_suspect_in_it_goes_to_the_children_whole(stubs: tuple[Stub, Stub]) -> None:

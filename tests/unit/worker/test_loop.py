@@ -1007,6 +1007,15 @@ class Doubting(ThreadExecutor):
 
     told = 0
     cleared = False
+    prepared = True
+
+    def __init__(self, *how: Any) -> None:
+        super().__init__(*how)
+        self.wanted: list[bool] = []
+
+    def prepare(self, *, wanted: bool) -> bool:
+        self.wanted.append(wanted)
+        return self.prepared
 
     @property
     def doubting(self) -> bool:
@@ -1041,6 +1050,25 @@ def test_what_is_tried_alone_does_not_wait_for_the_next_plain_commit(
 
     assert script.ran == [(0, 0), (0, 1)]
     assert monotonic() - began < 5
+
+
+def test_none_is_tried_alone_before_it_could_begin_at_once(make: Callable[..., Script]) -> None:
+    # Given a suspect, and no process that is ready for it
+    script = make(stands={MAIN: vanished(Suspicion(doubt=True, rounds=3))})
+    executor = doubting(script)
+    executor.prepared = False
+
+    def ready(loop: QueueLoop) -> None:
+        assert (script.ran, loop.engine.alone.marks) == ([], False)
+        executor.prepared = True
+
+    # When there is one, then it is, and no more are wanted when all has run
+    asked = script.until(lambda: executor.wanted[-3:] == [True] * 3)
+    script.steps = [assigned, script.brings(0), asked, ready]
+    script.steps += [script.until(lambda: script.committed == 1)]
+    script.loop.run()
+    assert script.ran == [(0, 0)]
+    assert script.steps == []
 
 
 def test_while_suspects_are_tried_alone_none_is_cleared(make: Callable[..., Script]) -> None:
