@@ -89,22 +89,30 @@ def test_nothing_is_lost_and_only_what_ran_runs_again(
     assert first["drained"].wait() == -signal.SIGKILL
     assert [worker.wait() for worker in second.values()] == [0, 0, 0]
 
-    # Then all have ended, in order, and but for what ran no attempt was made twice
+    # Then all have ended, in order, and but for what ran no attempt was made twice. A kept shard
+    # goes on while the other is given back, so that the last of its lines may have run as well
+    given_back = taken_back(first["drained"], "drained")
+    assert given_back
     jobs = [job for line in lines.values() for job in line]
     ran = [job.id for job in jobs if job.number == 2]
+    kept = {
+        job.id
+        for job in jobs
+        if job.queue == "drained" and job.number == 3 and job.partition not in given_back
+    }
     judge(
         scene,
         {key: [j.id for j in line] for key, line in lines.items()},
-        cut_off=ran,
+        cut_off=[*ran, *kept],
         queue="drained",
     )
     for job in jobs:
         if job.number != 2:
-            assert attempts(scene, job) == (["1", "2"] if job.number == 1 else ["1"]), job
+            wanted = ["1", "2"] if job.number == 1 else ["1"]
+            again = job.id in kept and attempts(scene, job) == ["1", "1"]
+            assert again or attempts(scene, job) == wanted, job
 
     # And what ran has run again, unless it was given back in order
-    given_back = taken_back(first["drained"], "drained")
-    assert given_back
     for job in jobs:
         if job.number == 2 and (job.queue != "drained" or job.partition in given_back):
             assert attempts(scene, job) == (["1", "1"] if job.queue == "revoked" else ["1"]), job
