@@ -6,18 +6,24 @@ import os
 import signal
 from typing import NamedTuple
 
+import pytest
 from contract.line import Line
 from integration.scene import MakeScene, Scene, WorkerProcess, eventually
 
 from streamjobs.failpoints import VARIABLE
+from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
+from streamjobs.testing import GroupProtocol
 
+# Eight workers at once, and then one for all of their queues.
+pytestmark = pytest.mark.timeout(300)
 SOURCE = """
 from streamjobs.kafka import cycle
 
-# A killed worker's open transaction holds its successor up for so long.
+# A killed worker's open transaction may hold its successor up for so long. It has to outlast one
+# that stands still in it until another one stands still too.
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 4_000, 3_000
+    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 20_000, 10_000
 
 NO_RETRY = ("plain", "dead", "sent", "told")
 for name in (
@@ -47,6 +53,8 @@ def send(ctx: Context, number: int) -> None:
 """
 # Taken over at once, without a wait for the session to end.
 MEMBER = {"STREAMJOBS_GROUP_INSTANCE_ID": "owner"}
+# Seconds for a successor: sessions, transactions, and children for jobs that may have killed.
+PATIENCE = 120.0
 
 
 class Case(NamedTuple):
@@ -115,7 +123,7 @@ def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScen
     # When another worker takes them all over
     queues = [word for name in list(CASES)[1:] for word in ("-q", name)]
     successor = scene.worker("--drain", *queues, queue=next(iter(CASES)), **MEMBER)
-    assert successor.wait() == 0, successor.errors
+    assert successor.wait(PATIENCE) == 0, successor.errors
 
     # Then no attempt was made but those that were not known to have been, and no move twice
     assert {name: starts(scene, i) for name, i in ids.items()} == {
@@ -135,7 +143,7 @@ def test_what_is_not_committed_runs_again_and_is_moved_once(make_scene: MakeScen
 
 
 def test_a_commit_that_was_sent_and_not_answered_counts_as_the_broker_has_it(
-    make_scene: MakeScene, kafka_broker: Broker
+    make_scene: MakeScene, kafka_broker: Broker, group_protocol: GroupProtocol
 ) -> None:
     # Given queues at their ends, so that the first plain commit is that of the job
     scene = make_scene(SOURCE)
@@ -152,6 +160,12 @@ def test_a_commit_that_was_sent_and_not_answered_counts_as_the_broker_has_it(
         hits = {VARIABLE: f"{scene.folder}/{name}.hits;{order}"}
         where = {"STREAMJOBS_BOOTSTRAP_SERVERS": bootstrap}
         return scene.worker(queue=name, **where, **hits, **MEMBER)
+
+    # And two of their groups remember a member that stands still
+    if group_protocol == "consumer":
+        groups = [f"{scene.name}.{name}" for name in ("told", "moved")]
+        with Admin(scene.app.settings) as admin:
+            admin.set_session_timeout(groups, 20_000)
 
     # And a worker that is killed right after a plain commit has left for the broker, and two that
     # are about to commit, plainly and a transaction
@@ -171,7 +185,7 @@ def test_a_commit_that_was_sent_and_not_answered_counts_as_the_broker_has_it(
             each.kill()
     assert sent.wait() == -signal.SIGKILL
     successor = scene.worker("--drain", "-q", "told", "-q", "moved", queue="sent", **MEMBER)
-    assert successor.wait() == 0, successor.errors
+    assert successor.wait(PATIENCE) == 0, successor.errors
 
     # Then what the broker has does not run again, and the other does unless the broker has it too
     assert starts(scene, ids["told"]) == [1]
