@@ -20,9 +20,10 @@ from streamjobs.testing import GroupProtocol
 SOURCE = """
 from streamjobs.kafka import cycle
 
-# As long as a transaction may be open; the client wants deliveries to give up before that.
+# As long as a transaction may be open, which three workers that start at once must not need; the
+# client wants deliveries to give up before that.
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 3_000, 2_500
+    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 8_000, 7_500
 
 jobs = {}
 for name in ("member", "sent", "expelled"):
@@ -107,11 +108,12 @@ def test_it_goes_on_with_another_producer_and_moves_each_job_once(
     for worker in workers.values():
         worker.signal(signal.SIGCONT)
 
-    # Then for each one cycle has failed, with a producer that is used up, and it goes on
+    # Then for each one cycle has failed, with a producer that is used up, and it goes on. Who is no
+    # member any more may have been refused before that, if it asked before it was told
     eventually(lambda: set(scene.noted("end")) == set(ids.values()), "all have ended")
-    for worker in workers.values():
+    for name, worker in workers.items():
         failed = [line for line in worker.errors.splitlines() if "a commit cycle of" in line]
-        assert len(failed) == 1, worker.errors
+        assert len(failed) == 1 or name == "expelled", worker.errors
         assert "the producer is used up" in failed[0]
 
     # And no attempt was made but those that nobody remembers, and each job was moved once
