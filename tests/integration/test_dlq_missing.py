@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from integration.scene import MakeScene, eventually, refusal
-from integration.stream import EVERY, longest_gap, streaming
+from integration.stream import EVERY, longest_wait, streaming
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
@@ -15,9 +15,9 @@ def send(ctx: Context, customer: str, dies: bool = False) -> None:
         raise DeadLetter("nobody wants it")
     note("end", customer)
 """
-# Seconds between two of the other partition's jobs: after 5 s without a turn a worker has to ask
-# first whether its partitions are its own still.
-PATIENCE = 4.0
+# Seconds that one of the other partition's jobs may wait: a cycle that waited for the record's
+# delivery would hold it up for 10 s.
+PATIENCE = 8.0
 
 
 def test_its_partition_stands_still_alone_until_the_topic_is_back(make_scene: MakeScene) -> None:
@@ -53,7 +53,7 @@ def test_its_partition_stands_still_alone_until_the_topic_is_back(make_scene: Ma
         eventually(lambda: scene.noted("end")[good] > so_far + 6 / EVERY, "two more tries")
         assert scene.committed(dead.partition) == dead.offset
         assert scene.noted("end")[bad] == 1
-        assert longest_gap(scene, good) < PATIENCE
+        assert longest_wait(scene, good) < PATIENCE
 
         # And when the topic is there again, the job is in it, once, and the next one has run
         scene.create_topics()
@@ -64,4 +64,4 @@ def test_its_partition_stands_still_alone_until_the_topic_is_back(make_scene: Ma
     (letter,) = scene.dead()
     assert letter["id"] == dead.id
     assert scene.noted("start")[dead.id] == scene.noted("start")[after.id] == 1
-    assert longest_gap(scene, good) < PATIENCE
+    assert longest_wait(scene, good) < PATIENCE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from integration.scene import MakeScene, eventually, refusal
-from integration.stream import EVERY, longest_gap, streaming
+from integration.stream import EVERY, longest_wait, streaming
 
 SOURCE = """
 from streamjobs.worker import watch
@@ -20,9 +20,9 @@ def send(ctx: Context, customer: str, fails: bool = False) -> None:
     note("end", ctx.job_id, customer)
 """
 TIER = "mail.retry.100ms"
-# Seconds between two of the other partition's jobs: after 5 s without a turn a worker has to ask
-# first whether its partitions are its own still.
-PATIENCE = 4.0
+# Seconds that one of the other partition's jobs may wait: a cycle that waited for the record's
+# delivery would hold it up for 10 s.
+PATIENCE = 8.0
 
 
 def test_its_partition_waits_for_the_topic_and_the_others_go_on(make_scene: MakeScene) -> None:
@@ -57,13 +57,13 @@ def test_its_partition_waits_for_the_topic_and_the_others_go_on(make_scene: Make
         so_far = len(scene.noted("end"))
         eventually(lambda: len(scene.noted("end")) > so_far + 6 / EVERY, "two more tries")
         assert scene.committed(failed.partition) == failed.offset
-        assert longest_gap(scene, good) < PATIENCE
+        assert longest_wait(scene, good) < PATIENCE
 
         # And when the topic is there again, the job is in it, once, and both run to their ends
         scene.create_topics()
         eventually(lambda: not refusal(worker), "it is ready again")
         eventually(lambda: scene.noted("end")[after.id], "the next one has run")
-        assert longest_gap(scene, good) < PATIENCE
+        assert longest_wait(scene, good) < PATIENCE
     eventually(lambda: scene.lag() == 0, "all is committed")
     assert worker.stop() == 0, worker.errors
     assert len(scene.records(TIER)) == 1
