@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
 
+import pytest
 from confluent_kafka.admin import AdminClient
 from integration.scene import Scene, eventually, scene_of
 
@@ -20,6 +22,8 @@ from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.testing import GroupProtocol
 
+# Three nodes start, are stopped and started again, and one once more: each has its own limit.
+pytestmark = pytest.mark.timeout(300)
 SOURCE = """
 app.queue("mail", partitions=3, retry=Retry(delays=("200ms",)))
 
@@ -45,7 +49,7 @@ class Stream:
         self.sent: list[str] = []
         self.error: BaseException | None = None
         self._send, self._stopped = scene.job("send"), Event()
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -62,9 +66,13 @@ class Stream:
         except BaseException as error:  # told by ``stop``, in the test's thread
             self.error = error
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Enqueue no more; what went wrong is not told."""
         self._stopped.set()
         self._thread.join(PATIENCE)
+
+    def stop(self) -> None:
+        self.end()
         assert self.error is None
         assert not self._thread.is_alive()
 
@@ -89,15 +97,20 @@ def test_a_rolling_restart_and_a_killed_leader_lose_and_reorder_nothing(
                 admin.set_session_timeout([f"{scene.name}.mail"], round(SESSION * 1000))
         worker = scene.worker()
         stream = Stream(scene)
-        goes_on(scene, lambda: None)
+        try:
+            goes_on(scene)
 
-        # When each node is restarted in turn, and when a leader is killed and comes back
-        for node in kafka_cluster.nodes:
-            goes_on(scene, node.stop)
-            goes_on(scene, node.start)
-        killed = leader(kafka_cluster, f"{scene.name}.mail")
-        goes_on(scene, killed.kill)
-        goes_on(scene, killed.start)
+            # When each node is restarted in turn, and when a leader is killed and comes back
+            for node in kafka_cluster.nodes:
+                with down(node.stop, node.start):
+                    goes_on(scene)
+                goes_on(scene)
+            killed = leader(kafka_cluster, f"{scene.name}.mail")
+            with down(killed.kill, killed.start):
+                goes_on(scene)
+            goes_on(scene)
+        finally:
+            stream.end()
         stream.stop()
 
         # Then every job that was acknowledged has run, each key's in their order
@@ -124,8 +137,17 @@ def judge_order(scene: Scene) -> None:
         begun.add(int(number))
 
 
-def goes_on(scene: Scene, act: Callable[[], None]) -> None:
-    """Do it, then see that jobs run."""
-    act()
+@contextmanager
+def down(end: Callable[[], None], start: Callable[[], None]) -> Iterator[None]:
+    """Have a node down; it starts again in any case: others use the cluster too."""
+    end()
+    try:
+        yield
+    finally:
+        start()
+
+
+def goes_on(scene: Scene) -> None:
+    """See that jobs run."""
     before = len(scene.noted("end"))
     eventually(lambda: len(scene.noted("end")) > before + 20, "jobs run", within=PATIENCE)
