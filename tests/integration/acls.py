@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs d
     ResourcePatternType,
     ResourceType,
 )
+from integration.scene import eventually
 
 from streamjobs.kafka.brokers import Broker, start_broker
 from streamjobs.testing import need_kafka
@@ -56,7 +57,10 @@ class Rights:
         self._admin = AdminClient({"bootstrap.servers": broker.bootstrap})
 
     def deny(self, of: Acl, operation: str) -> None:
-        """Let nobody do this; all else is allowed, which has to be said where anything is."""
+        """Let nobody do this; all else is allowed, which has to be said where anything is.
+
+        Waits until the broker has heard of it: the controller says that it is done before that.
+        """
         kind, pattern, name = of
         every, one = AclOperation.ALL, AclOperation[operation]
         acls = [
@@ -65,6 +69,7 @@ class Rights:
         ]
         for done in self._admin.create_acls(acls).values():
             done.result(10)
+        eventually(lambda: all(self._told(of, acl) for acl in acls), f"{operation} is denied")
 
     def allow(self, of: Acl) -> None:
         """Let everybody do everything again."""
@@ -74,3 +79,9 @@ class Rights:
         acls = AclBindingFilter(kind, name, pattern, whoever, whoever, *every)
         for done in self._admin.delete_acls([acls]).values():
             assert done.result(10), "there was nothing to give back"
+
+    def _told(self, of: Acl, acl: AclBinding) -> bool:
+        """Whether the broker knows it."""
+        kind, pattern, name = of
+        one = AclBindingFilter(kind, name, pattern, NOBODY, "*", acl.operation, acl.permission_type)
+        return bool(self._admin.describe_acls(one).result(10))
