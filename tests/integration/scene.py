@@ -217,7 +217,10 @@ class Scene:
         self.alter(topic, "max.message.bytes", str(largest))
 
     def alter(self, topic: str, setting: str, value: str) -> None:
-        """Change a setting of ``APP.TOPIC``."""
+        """Change a setting of ``APP.TOPIC``, and wait until the broker has heard of it.
+
+        The controller says that it is done before that.
+        """
         admin = AdminClient(admin_config(self.app.settings))
         entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(
@@ -226,6 +229,14 @@ class Scene:
         answers: dict[Any, Any] = admin.incremental_alter_configs([resource])
         for answer in answers.values():
             answer.result(10)
+        asked = ConfigResource(ConfigResource.Type.TOPIC, f"{self.name}.{topic}")
+
+        def told() -> str | None:
+            entries: Any = admin.describe_configs([asked])[asked].result(10)
+            text: str | None = entries[setting].value
+            return text
+
+        eventually(lambda: told() == value, f"{setting} is {value}")
 
     def delete(self, topic: str) -> None:
         """Delete ``APP.TOPIC``, and wait until the broker has it no more."""
