@@ -104,7 +104,7 @@ class WorkerProcess:
     def http(self, path: str) -> str:
         """What a worker with ``--http 0`` answers; an error when that is not 200."""
         found = eventually(lambda: re.search(r"HTTP on (127.0.0.1:\d+)", self.errors), "HTTP")
-        with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=30) as answer:
             text: str = answer.read().decode()
         return text
 
