@@ -14,7 +14,7 @@ app.queue("mail", partitions=4, retry=Retry(delays=("100ms",)))
 @app.job(queue="mail", key="customer")
 def send(ctx: Context, customer: str, number: int) -> None:
     note("start", ctx.job_id, ctx.attempt)
-    time.sleep(0 if os.path.exists(DONE) else 0.01)
+    time.sleep(0 if os.path.exists(DONE) else 0.05)
     if number % 5 == 0 and ctx.attempt == 1:
         raise ValueError("not yet")
     note("end", ctx.job_id)
@@ -44,7 +44,7 @@ def come_and_go(scene: Scene, protocol: GroupProtocol) -> None:
 def goes_on(scene: Scene) -> None:
     before = len(scene.noted("end"))
     assert before < JOBS, "it has to be at work still"
-    eventually(lambda: len(scene.noted("end")) > before + 50, "it goes on", within=10)
+    eventually(lambda: len(scene.noted("end")) > before + 50, "it goes on")
 
 
 def test_after_each_rebalance_jobs_run_on(
@@ -68,7 +68,7 @@ def test_after_each_rebalance_jobs_run_on(
 
     # And in the end each attempt was made once, and all is committed
     scene.signal("done")
-    eventually(lambda: len(scene.noted("end")) == JOBS, "all have ended", within=40)
+    eventually(lambda: len(scene.noted("end")) == JOBS, "all have ended", within=60)
     starts = [tuple(words[1:]) for words in scene.journal if words[0] == "start"]
     assert len(starts) == len(set(starts)) == JOBS + JOBS // 5
     eventually(lambda: scene.lag() == 0, "all is committed")
