@@ -84,6 +84,6 @@ def test_a_drain_goes_to_the_end(make_scene: MakeScene) -> None:
 
     # When it is drained, then it ends, with every job dead
     worker = scene.worker("--drain", queue="once")
-    assert worker.wait(30) == 0, worker.errors
+    assert worker.wait() == 0, worker.errors
     assert worker.report()["dead"] == 40
     assert "breaker" not in worker.errors

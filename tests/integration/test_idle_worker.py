@@ -33,7 +33,7 @@ def test_a_worker_without_partitions_is_ready_and_takes_over(make_scene: MakeSce
     second = scene.worker("--http", "0")
 
     # Then it is as ready and alive as the first
-    eventually(lambda: is_fine(second, "/readyz"), "it is ready", within=25)
+    eventually(lambda: is_fine(second, "/readyz"), "it is ready", within=60)
     assert is_fine(second, "/healthz")
     send.enqueue(1)
     eventually(lambda: len(scene.noted("end")) == 1, "the job has run")
@@ -41,5 +41,5 @@ def test_a_worker_without_partitions_is_ready_and_takes_over(make_scene: MakeSce
     # And when the first stops, it goes on
     assert first.stop() == 0, first.errors
     send.enqueue(2)
-    eventually(lambda: len(scene.noted("end")) == 2, "the next one has run too", within=20)
+    eventually(lambda: len(scene.noted("end")) == 2, "the next one has run too", within=60)
     assert second.stop() == 0, second.errors
