@@ -11,6 +11,8 @@ from streamjobs import EnqueueError
 from streamjobs.kafka.brokers import Broker
 from streamjobs.testing import GroupProtocol
 
+# Three nodes start, and one of them once more.
+pytestmark = pytest.mark.timeout(300)
 SOURCE = """
 from streamjobs.kafka import cycle
 
