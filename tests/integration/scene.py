@@ -268,6 +268,16 @@ def short_session(protocol: GroupProtocol) -> dict[str, str]:
     return {"kafka_session_timeout_ms": "6000"} if protocol == "classic" else {}
 
 
+def long_session(scene: Scene, queue: str = "mail") -> None:
+    """Have a KIP-848 group remember who stood still for up to 45 s, as it is by default.
+
+    For where no attempt may be made twice: development brokers forget a member after 6 s.
+    """
+    if scene.app.settings.group_protocol == "consumer":
+        with Admin(scene.app.settings) as admin:
+            admin.set_session_timeout([f"{scene.name}.{queue}"], 45_000)
+
+
 def refusal(worker: WorkerProcess) -> str:
     """Why a worker with ``--http 0`` is not ready; empty when it is."""
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.scene import MakeScene, Scene, eventually
+from integration.scene import MakeScene, Scene, eventually, long_session
 
 from streamjobs.kafka.group import GroupConsumer, Partition
 from streamjobs.testing import GroupProtocol
@@ -52,6 +52,7 @@ def test_after_each_rebalance_jobs_run_on(
 ) -> None:
     # Given a worker at work, of which every fifth job fails first
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"c{n % 997}", number=n) for n in range(JOBS))
     worker = scene.worker("--concurrency", "4")

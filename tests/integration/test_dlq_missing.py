@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.scene import MakeScene, eventually, refusal
+from integration.scene import MakeScene, eventually, long_session, refusal
 from integration.stream import EVERY, longest_wait, streaming
 
 SOURCE = """
@@ -23,6 +23,7 @@ PATIENCE = 8.0
 def test_its_partition_stands_still_alone_until_the_topic_is_back(make_scene: MakeScene) -> None:
     # Given a worker, and a stream of jobs in partition 1
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     where = {key: send.enqueue(customer=key).partition for key in ("a", "b", "c", "d", "e")}
     bad = next(key for key, partition in where.items() if partition == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from integration.scene import MakeScene, eventually, refusal
+from integration.scene import MakeScene, eventually, long_session, refusal
 
 SOURCE = """
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
@@ -19,6 +19,7 @@ def send(ctx: Context, customer: str, text: str = "") -> None:
 def test_what_the_dlq_refuses_holds_its_partition_alone(make_scene: MakeScene) -> None:
     # Given a worker
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     where = {key: send.enqueue(customer=key).partition for key in ("a", "b", "c", "d", "e")}
     bad = next(key for key, partition in where.items() if partition == 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from integration.scene import MakeScene, Scene, eventually
+from integration.scene import MakeScene, Scene, eventually, long_session
 
 from streamjobs.kafka.config import consumer_config, producer_config
 from streamjobs.worker.owners import read_id
@@ -35,6 +35,7 @@ def transactional_id(scene: Scene) -> str | None:
 def test_it_goes_on_with_another_one(make_scene: MakeScene) -> None:
     # Given a worker that has moved jobs in transactions
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     worker = scene.worker()
     scene.app.enqueue_many(send.call(customer=f"a{n}") for n in range(JOBS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from integration.scene import MakeScene, eventually
+from integration.scene import MakeScene, eventually, long_session
 
 SOURCE = """
 app.queue("mail", partitions=2)
@@ -33,6 +33,7 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
 ) -> None:
     # Given a worker with two shards, each with long jobs that run, and many short ones behind them
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
     first = scene.worker("--concurrency", str(SLOW + 2), "--drain-budget", BUDGET)
@@ -59,6 +60,7 @@ def test_the_jobs_of_a_kept_shard_do_not_wait_for_those_of_one_that_goes(
 def test_what_is_enqueued_meanwhile_for_a_kept_shard_begins(make_scene: MakeScene) -> None:
     # Given a worker that has long jobs of both of its shards in hand and nothing else
     scene = make_scene(SOURCE)
+    long_session(scene)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(customer=f"slow-{n}", slow=True) for n in range(SLOW))
     first = scene.worker("--concurrency", str(SLOW + 2), "--drain-budget", BUDGET)
