@@ -10,13 +10,13 @@ from integration.scene import MakeScene, eventually, short_session
 from streamjobs.testing import GroupProtocol
 
 SOURCE = """
-app.queue("mail", partitions=1, retry=Retry(delays=("250ms", "6s")))
+app.queue("mail", partitions=1, retry=Retry(delays=("250ms", "15s")))
 
 @app.job(queue="mail", key="customer")
 def send(ctx: Context, number: int, customer: str = "ann") -> None:
     note("start", ctx.job_id, os.environ["SCENE_ROLE"])
     if number == 0 and ctx.attempt == 1:
-        raise RetryAfter("6s")
+        raise RetryAfter("15s")
     if number == 0 and os.environ["SCENE_ROLE"] == "successor":
         wait_for("go")
     note("end", ctx.job_id)
@@ -34,7 +34,7 @@ def test_a_zombie_begins_nothing_of_what_it_remembers(
     line = [send.enqueue(0).id]
     eventually(lambda: attempts(scene, line[0]) == 1, "the head has failed")
     line += [send.enqueue(n).id for n in (1, 2)]
-    eventually(lambda: len(scene.records("mail.retry.6s")) == 3, "the followers are moved")
+    eventually(lambda: len(scene.records("mail.retry.15s")) == 3, "the followers are moved")
     zombie.signal(signal.SIGSTOP)
 
     # When another takes over, and the owner wakes while the head runs there

@@ -79,7 +79,7 @@ def test_what_ends_in_time_runs_once_and_what_does_not_runs_again_in_its_place(
     # Given a worker with jobs that run in both of its partitions, and a follower behind each
     scene = make_scene(SOURCE)
     lines = enqueue(scene)
-    first = scene.worker("--concurrency", "24", "--drain-budget", "2")
+    first = scene.worker("--concurrency", "24", "--drain-budget", "10")
     eventually(lambda: len(scene.noted("start")) == LINES, "the heads run")
 
     # When another joins; some of them end within the drain budget, and others do not

@@ -12,7 +12,7 @@ from streamjobs.kafka.config import admin_config, consumer_config
 SOURCE = """
 jobs = {}
 for name in ("beginning", "middle", "forwards", "foreign"):
-    app.queue(name, partitions=1, retry=Retry(delays=("6s",)))
+    app.queue(name, partitions=1, retry=Retry(delays=("20s",)))
 
     @app.job(queue=name, name="job_" + name, key="customer")
     def job(ctx: Context, customer: str, number: int) -> None:
@@ -74,7 +74,7 @@ def enqueue(scene: Scene, name: str, number: int, customer: str) -> str:
 
 def in_tier(scene: Scene, name: str) -> list[int]:
     """The numbers of the jobs that were moved to the tier: their offsets in the main topic."""
-    origins = (dict(x.headers)["sj-origin"] for x in scene.records(f"{name}.retry.6s"))
+    origins = (dict(x.headers)["sj-origin"] for x in scene.records(f"{name}.retry.20s"))
     return sorted(int((origin or b"").rpartition(b":")[2]) for origin in origins)
 
 

@@ -19,8 +19,9 @@ def known(ctx: Context, number: int) -> None:
 
 
 def test_a_newer_release_still_finds_it_in_the_ladder(make_scene: MakeScene) -> None:
-    # Given a job that the old release does not know, and one behind it that it does
-    scene = make_scene(SOURCE)
+    # Given a job that the old release does not know, and one behind it that it does; the ladder is
+    # long enough for a worker to be stopped before it is used up, on a slow machine too
+    scene = make_scene(SOURCE.replace("1500ms", "12s"))
     stranger = scene.job("newcomer").enqueue(number=1)
     known = scene.job("known").enqueue(number=2)
     old = scene.worker(SCENE_RELEASE="old")

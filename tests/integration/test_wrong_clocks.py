@@ -8,19 +8,19 @@ from confluent_kafka import Producer
 from integration.scene import MakeScene
 
 SOURCE = """
-app.queue("mail", partitions=1, retry=Retry(delays=("300ms", "3s")))
+app.queue("mail", partitions=1, retry=Retry(delays=("300ms", "10s")))
 
 @app.job(queue="mail", key="name")
 def send(ctx: Context, name: str) -> None:
     note("start", ctx.job_id, time.time())
     if ctx.attempt == 1:
-        raise RetryAfter("3s" if name == "long" else "300ms")
+        raise RetryAfter("10s" if name == "long" else "300ms")
     note("end", ctx.job_id)
 """
 # What a producer may take the time to be: 1971, and 2199. "long" comes first.
 STAMPS = {"long": 31_536_000_000, "past": 31_536_000_000, "future": 7_226_582_400_000}
 # Seconds a retry may be late on a busy machine.
-LATE = 2.0
+LATE = 8.0
 
 
 def test_the_brokers_clock_decides_and_no_delay_waits_for_another(make_scene: MakeScene) -> None:
@@ -46,7 +46,7 @@ def test_the_brokers_clock_decides_and_no_delay_waits_for_another(make_scene: Ma
         if kind == "start":
             starts.setdefault(job_id, []).append(float(at[0]))
     waits = {name: starts[i][1] - starts[i][0] for name, i in ids.items()}
-    assert 3.0 <= waits["long"] < 3.0 + LATE
+    assert 10.0 <= waits["long"] < 10.0 + LATE
     assert 0.3 <= waits["past"] < 0.3 + LATE
     assert 0.3 <= waits["future"] < 0.3 + LATE
 
