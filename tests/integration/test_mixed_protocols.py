@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from integration.order import judge_numbers
 from integration.scene import MakeScene, eventually
+from integration.test_static_restart import long_session
 
 from streamjobs.testing import GroupProtocol
 
@@ -19,16 +20,22 @@ def send(ctx: Context, customer: str, number: int) -> None:
     note("end", ctx.job_id)
 """
 JOBS, KEYS = 1_000, 50
+# By protocol, what a worker is told; with KIP-848 sessions are the brokers' to say.
+SESSION: dict[GroupProtocol, dict[str, str]] = {
+    "classic": {"STREAMJOBS_KAFKA_SESSION_TIMEOUT_MS": "45000"},
+    "consumer": {},
+}
 
 
 def test_a_change_of_protocol_loses_and_repeats_nothing(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
-    # Given a worker that speaks one protocol
+    # Given a worker that speaks one protocol; no session ends by itself, on a slow machine either
     scene = make_scene(SOURCE)
+    long_session(scene, "consumer")
     send = scene.job("send")
-    other = "consumer" if group_protocol == "classic" else "classic"
-    first = scene.worker("--concurrency", "2")
+    other: GroupProtocol = "consumer" if group_protocol == "classic" else "classic"
+    first = scene.worker("--concurrency", "2", **SESSION[group_protocol])
     eventually(lambda: ": assigned" in first.errors, "the first is there")
     scene.app.enqueue_many(
         send.call(customer=f"c{n % KEYS}", number=n // KEYS) for n in range(JOBS)
@@ -36,7 +43,9 @@ def test_a_change_of_protocol_loses_and_repeats_nothing(
     eventually(lambda: len(scene.noted("end")) > 20, "it works")
 
     # When one of the other protocol joins, and then takes its place
-    second = scene.worker("--concurrency", "2", STREAMJOBS_GROUP_PROTOCOL=other)
+    second = scene.worker(
+        *("--concurrency", "2"), STREAMJOBS_GROUP_PROTOCOL=other, **SESSION[other]
+    )
     eventually(lambda: ": assigned" in second.errors, "the second is there", within=40)
     assert first.stop() == 0, first.errors
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from integration.scene import eventually, scene_of
+from integration.test_static_restart import CLASSIC_SESSION
 
 from streamjobs import EnqueueError
 from streamjobs.kafka.brokers import Broker
@@ -36,7 +37,12 @@ def test_nothing_is_lost_and_all_goes_on_when_they_are_back(
     kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
 ) -> None:
     # Given topics that want all three replicas of a record, and a worker with jobs that run
-    chosen = {"group_protocol": group_protocol, "kafka_delivery_timeout_ms": "1500"}
+    chosen = {
+        "group_protocol": group_protocol,
+        "kafka_delivery_timeout_ms": "1500",
+        # the node may be the group's coordinator, and another takes a while to be that
+        **CLASSIC_SESSION[group_protocol],
+    }
     where = kafka_cluster.bootstrap
     with scene_of(SOURCE, folder=tmp_path, name=app_name, bootstrap=where, **chosen) as scene:
         for topic in ("mail", "mail.retry.100ms"):

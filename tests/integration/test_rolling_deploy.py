@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from integration.order import judge_numbers
 from integration.scene import MakeScene, WorkerProcess, eventually
+from integration.test_static_restart import CLASSIC_SESSION, long_session
+
+from streamjobs.testing import GroupProtocol
 
 SOURCE = """
 app.queue("mail", partitions=6, retry=Retry(delays=("100ms",)))
@@ -19,9 +22,12 @@ def send(ctx: Context, customer: str, number: int) -> None:
 JOBS, KEYS, WORKERS = 3_000, 100, 3
 
 
-def test_nothing_is_lost_and_nothing_runs_twice(make_scene: MakeScene) -> None:
-    # Given three workers with a lot to do
-    scene = make_scene(SOURCE)
+def test_nothing_is_lost_and_nothing_runs_twice(
+    make_scene: MakeScene, group_protocol: GroupProtocol
+) -> None:
+    # Given three workers with a lot to do, whose sessions do not end on a slow machine
+    scene = make_scene(SOURCE, **CLASSIC_SESSION[group_protocol])
+    long_session(scene, group_protocol)
     send = scene.job("send")
     fleet = [scene.worker("--concurrency", "2") for _ in range(WORKERS)]
     eventually(lambda: all(": assigned" in w.errors for w in fleet), "all are there", within=40)
