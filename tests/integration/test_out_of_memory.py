@@ -55,8 +55,9 @@ QUICK = {
 MEGABYTES = 250
 KEYS, EACH = 20, 4
 BAD = ("hog", 1)
-# One death in a thread, three in a child among others, three alone.
-MOST = 7
+# One death in a thread, three in a child among others, three alone; and two that do not count,
+# where children start so slowly that it runs beside others once more.
+MOST = 9
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,7 @@ def judge(scene: Scene) -> None:
     assert scene.lag() == 0
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("taken", ["child", "worker"])
 def test_the_job_is_dead_and_all_others_run(scene: Scene, group: MemoryGroup, taken: str) -> None:
     # Given a job among others that takes memory without end

@@ -16,6 +16,11 @@ from streamjobs.kafka.config import admin_config
 from streamjobs.testing import need_kafka
 
 SOURCE = """
+from streamjobs.kafka import protocol
+
+if IN_WORKER:
+    protocol.PROBE_TIMEOUT = 20.0  # who is silent for longer is taken for an old broker
+
 app.queue("mail", partitions=2, retry=Retry(delays=("100ms",)))
 
 @app.job(queue="mail", key="customer")

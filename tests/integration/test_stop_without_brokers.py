@@ -25,7 +25,7 @@ def send(ctx: Context, customer: str) -> None:
 """
 JOBS, BUDGET = 6, 3.0
 # Seconds beside the budget: far less than the 15 to 45 s for which the client waits by itself.
-MORE = 7.0
+MORE = 11.0
 
 
 def test_it_leaves_when_its_budget_is_over(tmp_path: Path, group_protocol: GroupProtocol) -> None:
@@ -46,8 +46,8 @@ def test_it_leaves_when_its_budget_is_over(tmp_path: Path, group_protocol: Group
         eventually(lambda: scene.noted("start").keys() == ids, "they run")
         (node,) = broker.nodes
         node.kill()
-        told = eventually(lambda: refusal(worker), "it is not ready")
-        assert "no answer from Kafka" in told
+        # a session that ends first is told first
+        eventually(lambda: "no answer from Kafka" in refusal(worker), "it is not ready")
         scene.signal("go")
         eventually(lambda: scene.noted("end").keys() == ids, "they have ended")
 

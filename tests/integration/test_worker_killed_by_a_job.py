@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from integration.scene import MakeScene
 
 # It ends what a container's kernel ends that is out of memory: the worker, and what runs the job.
@@ -23,10 +24,12 @@ def send(ctx: Context, customer: str) -> None:
 """
 KILLER = "00000000-0000-4000-8000-000000000001"
 OTHERS, FOLLOWERS = 60, 3
-# One death in a thread, three in a child among others, three alone.
-MOST = 7
+# One death in a thread, three in a child among others, three alone; and two that do not count,
+# where children start so slowly that it runs beside others once more.
+MOST = 9
 
 
+@pytest.mark.timeout(300)  # under KIP-848 each death is missed when its session has ended
 def test_it_is_dead_after_three_workers_that_died_while_it_ran_alone(
     make_scene: MakeScene,
 ) -> None:
