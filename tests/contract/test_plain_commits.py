@@ -152,6 +152,16 @@ def poll_until(true: Callable[[], Any], *consumers: GroupConsumer) -> None:
             consumer.poll(0.01)
 
 
+def run_and_wait(cycles: CommitCycle) -> None:
+    """Make a cycle and wait for the broker's word, once the coordinator answers; polls nothing.
+
+    Until then nothing is decided. What fails is decided no more: that has to be looked for.
+    """
+    deadline = monotonic() + 40
+    while not cycles.run(wait=True):
+        assert monotonic() < deadline
+
+
 @contextmanager
 def read_all_the_while(place: Place, acknowledged: Callable[[], int]) -> Iterator[list[Any]]:
     """Ask in a thread, again and again; each is what was acknowledged before, offset and text."""
@@ -188,7 +198,7 @@ def test_who_reads_finds_what_was_acknowledged_last_or_newer(place: Place) -> No
             if number % 2:
                 poll_until(lambda: not cycles.under_way, consumer)
             decisions.next = place.decided(2 * number, move=True)
-            assert cycles.run(wait=True)
+            run_and_wait(cycles)
             consumer.poll(0)
         last = place.read(place.reader())
 
@@ -225,7 +235,7 @@ def test_a_plain_commit_that_is_slow_to_arrive_never_lands_behind_a_transaction(
     decisions.next = place.decided(9, move=True)
     assert cycles.run()
     assert cycles.under_way  # it was put off, unless it has to be now
-    assert cycles.run(wait=True)
+    run_and_wait(cycles)
     timer.join()
 
     # Then it has waited for the other: what is asked on the connection that was held, and so is
@@ -245,7 +255,7 @@ def test_what_a_removed_member_committed_in_time_is_refused_when_it_arrives(plac
     assert cycles.run()
     successor, decisions_of_successor = place.member(), Decisions()
     decisions_of_successor.next = place.decided(5, move=False)
-    assert place.cycles(successor, decisions_of_successor).run(wait=True)
+    run_and_wait(place.cycles(successor, decisions_of_successor))
 
     # When it arrives, with a higher offset than the next owner's
     line.let_go()

@@ -24,7 +24,7 @@ from streamjobs.worker.commit import Onward
 PRODUCE = 0  # the number of that request in Kafka's protocol
 # Written, perhaps, but not by all replicas in time; and too few replicas to begin with.
 ERRORS = [KafkaError.REQUEST_TIMED_OUT, KafkaError.NOT_ENOUGH_REPLICAS]
-SHORT = {"delivery.timeout.ms": "1000", "retry.backoff.max.ms": "100"}
+SHORT = {"delivery.timeout.ms": "5000", "retry.backoff.max.ms": "100"}
 Answer = Callable[[int, int], None]
 
 

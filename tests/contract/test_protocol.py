@@ -47,8 +47,8 @@ class Mock:
 
 @pytest.fixture
 def mock(embedded_broker: Broker, app_name: str, monkeypatch: pytest.MonkeyPatch) -> Mock:
-    monkeypatch.setattr(protocol, "PROBE_TIMEOUT", 2.0)
-    monkeypatch.setattr(protocol, "CLASSIC_TIMEOUT", 3.0)
+    monkeypatch.setattr(protocol, "PROBE_TIMEOUT", 10.0)
+    monkeypatch.setattr(protocol, "CLASSIC_TIMEOUT", 10.0)
     monkeypatch.setattr(protocol, "AGAIN_TIMEOUT", 1.0)
     return Mock(embedded_broker, app_name)
 
@@ -63,7 +63,8 @@ def test_one_that_has_it_switched_off(mock: Mock) -> None:
     assert mock.resolve() == "classic"
 
 
-def test_one_that_does_not_know_it(mock: Mock) -> None:
+def test_one_that_does_not_know_it(mock: Mock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "PROBE_TIMEOUT", 1.0)  # which is waited for to its end
     mock.does_not_know(CONSUMER_GROUP_HEARTBEAT)
 
     assert mock.resolve() == "classic"
@@ -78,7 +79,11 @@ def test_one_that_refuses_the_group_by_which_it_is_asked(
     assert f"allow the prefix {mock.topic}.probe." in caplog.text
 
 
-def test_one_whose_coordinator_is_away_is_taken_for_none_of_these(mock: Mock) -> None:
+def test_one_whose_coordinator_is_away_is_taken_for_none_of_these(
+    mock: Mock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "PROBE_TIMEOUT", 1.0)  # both are waited for to their ends
+    monkeypatch.setattr(protocol, "CLASSIC_TIMEOUT", 1.0)
     mock.fails(FIND_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE)
 
     with pytest.raises(BrokerUnavailable, match="its group coordinator does not answer"):

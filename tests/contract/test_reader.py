@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_char_p, c_int, c_size_t, c_ssize_t, c_void_p
 
+import pytest
 from confluent_kafka import Producer, cimpl
 
 from streamjobs.clock import monotonic
+from streamjobs.kafka import reader
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
@@ -58,8 +60,9 @@ def test_reading_stops_where_it_was_told_to(any_broker: Broker, app_name: str) -
 
 
 def test_a_transaction_just_committed_is_read_and_an_aborted_one_is_not(
-    kafka_broker: Broker, app_name: str
+    kafka_broker: Broker, app_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader, "_PATIENCE", 20.0)  # the marker may be late on a busy machine
     settings = settings_for(kafka_broker)
     create(kafka_broker, app_name)
     producer = Producer(producer_config(settings, transactional_id=app_name))

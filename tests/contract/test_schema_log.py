@@ -225,10 +225,10 @@ def test_a_missing_topic_names_the_mending_command(any_broker: Broker, app_name:
 @pytest.fixture
 def abandoned(app_name: str, monkeypatch: pytest.MonkeyPatch) -> SchemaLog:
     """A store that knows one schema, and whose broker is gone."""
-    monkeypatch.setattr(schema_log, "TIMEOUT", 1.0)
     with start_broker("embedded") as broker:
         store = Place(broker, app_name).store()
         store.prefix("shop.mail", "shop.pay", schema())
+    monkeypatch.setattr(schema_log, "TIMEOUT", 1.0)
     return store
 
 

@@ -93,7 +93,7 @@ def test_reading_the_whole_waits_for_an_open_transaction_or_fails(
     produce(plain, app_name, b"behind")
 
     # when it stays open for longer than anybody waits, then nothing less than the whole is read
-    monkeypatch.setattr(reader, "_SILENCE", 1.0)
+    monkeypatch.setattr(reader, "_SILENCE", 6.0)
     monkeypatch.setattr(reader, "_PATIENCE", 0.5)
     with pytest.raises(BrokerUnavailable, match=rf"an open transaction holds {app_name}\[0\] at 1"):
         there(settings, app_name)
