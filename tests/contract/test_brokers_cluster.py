@@ -32,8 +32,10 @@ def test_a_killed_node_loses_nothing_and_comes_back(kafka_cluster: Broker, app_n
     produce(100)
     for node in kafka_cluster.nodes[:2]:
         node.kill()
-        produce(100)
-        node.start()
+        try:
+            produce(100)
+        finally:
+            node.start()  # later tests need it
         assert producer.list_topics(app_name, timeout=10).brokers
     kafka_cluster.check()
 
@@ -50,8 +52,10 @@ def test_a_node_stops_in_good_order_and_comes_back(kafka_cluster: Broker) -> Non
     node = kafka_cluster.nodes[2]
     node.stop()
     node.stop()
-    kafka_cluster.check()  # ended on purpose: no error
-    node.start()
+    try:
+        kafka_cluster.check()  # ended on purpose: no error
+    finally:
+        node.start()
     node.start()
 
 
@@ -61,11 +65,12 @@ def test_a_node_that_ends_by_itself_is_noticed(kafka_cluster: Broker) -> None:
     guard.kill()
     guard.wait(10)
 
-    with pytest.raises(BrokerSetupError, match=f"Kafka on {node.address} has ended by itself"):
-        kafka_cluster.check()
-
-    guard.stdin.close()
-    node.start()
+    try:
+        with pytest.raises(BrokerSetupError, match=f"Kafka on {node.address} has ended by itself"):
+            kafka_cluster.check()
+    finally:
+        guard.stdin.close()
+        node.start()  # later tests need it
 
 
 def test_every_node_is_asked_how_much_it_keeps_beside_an_offset(kafka_cluster: Broker) -> None:
