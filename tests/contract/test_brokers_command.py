@@ -45,7 +45,7 @@ def test_the_address_stands_alone_and_a_signal_ends_it(number: signal.Signals) -
 
     address = first_line(process)
     process.send_signal(number)
-    rest, said = process.communicate(timeout=10)
+    rest, said = process.communicate(timeout=60)
 
     assert re.fullmatch(r"127\.0\.0\.1:\d+\n", address)
     assert rest == ""
@@ -61,7 +61,7 @@ def test_a_real_one_is_chosen_by_itself_and_says_why() -> None:
     address = first_line(process)
     brokers = Producer({"bootstrap.servers": address.strip()}).list_topics(timeout=10).brokers
     process.terminate()
-    rest, said = process.communicate(timeout=10)
+    rest, said = process.communicate(timeout=60)
 
     assert len(brokers) == 1
     assert re.fullmatch(r"[\w.]+:\d+\n", address)
@@ -76,7 +76,7 @@ def test_with_an_app_its_topics_are_there(tmp_path: Path) -> None:
 
     topics = Producer({"bootstrap.servers": address}).list_topics(timeout=10).topics
     process.terminate()
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=60)
 
     assert len(topics["shop.mail"].partitions) == 5
     assert len(topics["shop.mail.dlq"].partitions) == 5
@@ -85,7 +85,7 @@ def test_with_an_app_its_topics_are_there(tmp_path: Path) -> None:
 
 def test_an_app_that_cannot_be_loaded_starts_no_broker() -> None:
     process = start("-A", "no_such_module:app", "broker", "--engine", "embedded")
-    said_out, said = process.communicate(timeout=10)
+    said_out, said = process.communicate(timeout=60)
     assert said_out == ""
     assert process.returncode == 2, said
     assert "no_such_module" in said

@@ -256,7 +256,7 @@ def pool(stand: Stand) -> Iterator[ProcessExecutor]:
     executor = ProcessExecutor(stand.recipe(), "test")
     yield executor
     executor.stop()
-    assert executor.join(5.0)
+    assert executor.join(30.0)
 
 
 @pytest.fixture
@@ -272,7 +272,7 @@ def make_pool(stand: Stand) -> Iterator[MakePool]:
     yield make
     for executor in made:
         executor.stop()
-        assert executor.join(5.0)
+        assert executor.join(30.0)
 
 
 class TestResults:
@@ -488,13 +488,13 @@ class TestLife:
     def test_a_child_is_kept_and_ended_when_it_is_idle(
         self, stand: Stand, make_pool: MakePool
     ) -> None:
-        own = make_pool(idle=0.5)
+        own = make_pool(idle=6.0)
         run_one(own, stand.record("at exit"))
 
         first, second = stand.pid(own), stand.pid(own)
 
         assert first == second
-        eventually(lambda: not runs(first), "the idle child has ended")
+        eventually(lambda: not runs(first), "the idle child has ended", within=30)
         assert (stand.folder / "left").exists(), "its interpreter did not end in an orderly way"
         assert stand.pid(own) != first
 
@@ -543,7 +543,7 @@ class TestLife:
         collect(own, 1)
 
         assert running.result == INTERRUPTED
-        assert own.join(5.0)
+        assert own.join(30.0)
         assert not runs(pid)
 
     def test_a_job_whose_partition_was_taken_away_is_ended(
@@ -657,7 +657,7 @@ def test_a_child_ends_with_its_worker(
     worker.wait(10)
 
     # then the child ends, and the job does nothing more
-    eventually(lambda: not runs(child), "the child has ended with its worker", within=5.0)
+    eventually(lambda: not runs(child), "the child has ended with its worker", within=15.0)
     ticks = stand.folder / "ticks"
     size = ticks.stat().st_size if ticks.exists() else 0
     if holder:

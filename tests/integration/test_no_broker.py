@@ -55,7 +55,7 @@ def test_a_worker_without_a_broker_waits_and_says_so(tmp_path: Path, nowhere: st
         assert worker.process.poll() is None
 
         # And it ends when it is told to
-        assert worker.stop(within=10) == 0, worker.errors
+        assert worker.stop(within=30) == 0, worker.errors
     finally:
         if worker.process.poll() is None:
             worker.kill()
@@ -70,7 +70,7 @@ def test_other_commands_fail_within_15_seconds_with_one_line(tmp_path: Path, now
         env={"PATH": "/usr/bin", "STREAMJOBS_BOOTSTRAP_SERVERS": nowhere},
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=40,  # its start may take a while on a busy machine
         check=False,
     )
 

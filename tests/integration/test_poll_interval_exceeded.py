@@ -57,7 +57,7 @@ def test_what_it_commits_too_late_is_refused_and_it_joins_again(
     bad = {heads[key].id for key in KEYS if key.startswith("bad")}
     eventually(lambda: scene.noted("failed").keys() == bad, "some have failed")
     twice = dict.fromkeys(ids - bad, 2) | dict.fromkeys(bad, 1)
-    eventually(lambda: scene.noted("end") == twice, "all have run elsewhere")
+    eventually(lambda: scene.noted("end") == twice, "all have run elsewhere", within=60)
     eventually(lambda: scene.lag() == 0, "and are committed")
 
     # And it goes on

@@ -60,7 +60,8 @@ def test_restarts_in_turn_move_nobody_elses_partitions(
     scene = make_scene(SOURCE, **CLASSIC_SESSION[group_protocol])
     long_session(scene, group_protocol)
     fleet = {name: named(scene, name) for name in NAMES}
-    eventually(lambda: [len(owned(w)) for w in fleet.values()] == [SHARE] * len(NAMES), "shares")
+    shared = [SHARE] * len(NAMES)
+    eventually(lambda: [len(owned(w)) for w in fleet.values()] == shared, "shares", within=60)
     shares = {name: owned(worker) for name, worker in fleet.items()}
     send = scene.job("send")
 
@@ -104,7 +105,7 @@ def test_who_was_killed_has_its_name_back_when_its_session_has_ended(
     scene.job("send").enqueue("ann")
 
     # Then it joins, at once or after the session, and runs what is there
-    eventually(lambda: scene.noted("start"), "its job has run", within=20)
+    eventually(lambda: scene.noted("start"), "its job has run", within=40)
     assert again.stop() == 0, again.errors
 
 
