@@ -268,12 +268,25 @@ def short_session(protocol: GroupProtocol) -> dict[str, str]:
     return {"kafka_session_timeout_ms": "6000"} if protocol == "classic" else {}
 
 
-def long_session(scene: Scene, queue: str = "mail") -> None:
+def long_sessions(protocol: GroupProtocol) -> dict[str, str]:
+    """Settings of a scene whose classic group remembers who stood still for up to 45 s.
+
+    With KIP-848 that is the brokers' to say: see ``long_session``.
+    """
+    return {"kafka_session_timeout_ms": "45000"} if protocol == "classic" else {}
+
+
+def long_session(scene: Scene, queue: str = "mail", *, mixed: bool = False) -> None:
     """Have a KIP-848 group remember who stood still for up to 45 s, as it is by default.
 
     For where no attempt may be made twice: development brokers forget a member after 6 s.
+
+    Args:
+        scene: whose group.
+        queue: the group's.
+        mixed: whether members will speak both protocols.
     """
-    if scene.app.settings.group_protocol == "consumer":
+    if mixed or scene.app.settings.group_protocol == "consumer":
         with Admin(scene.app.settings) as admin:
             admin.set_session_timeout([f"{scene.name}.{queue}"], 45_000)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from integration.order import judge_numbers
-from integration.scene import MakeScene, eventually
-from integration.test_static_restart import long_session
+from integration.scene import MakeScene, eventually, long_session
 
 from streamjobs.testing import GroupProtocol
 
@@ -32,7 +31,7 @@ def test_a_change_of_protocol_loses_and_repeats_nothing(
 ) -> None:
     # Given a worker that speaks one protocol; no session ends by itself, on a slow machine either
     scene = make_scene(SOURCE)
-    long_session(scene, "consumer")
+    long_session(scene, mixed=True)
     send = scene.job("send")
     other: GroupProtocol = "consumer" if group_protocol == "classic" else "classic"
     first = scene.worker("--concurrency", "2", **SESSION[group_protocol])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from integration.scene import eventually, scene_of
-from integration.test_static_restart import CLASSIC_SESSION
+from integration.scene import eventually, long_sessions, scene_of
 
 from streamjobs import EnqueueError
 from streamjobs.kafka.brokers import Broker
@@ -41,7 +40,7 @@ def test_nothing_is_lost_and_all_goes_on_when_they_are_back(
         "group_protocol": group_protocol,
         "kafka_delivery_timeout_ms": "1500",
         # the node may be the group's coordinator, and another takes a while to be that
-        **CLASSIC_SESSION[group_protocol],
+        **long_sessions(group_protocol),
     }
     where = kafka_cluster.bootstrap
     with scene_of(SOURCE, folder=tmp_path, name=app_name, bootstrap=where, **chosen) as scene:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from integration.order import judge_numbers
-from integration.scene import MakeScene, WorkerProcess, eventually
-from integration.test_static_restart import CLASSIC_SESSION, long_session
+from integration.scene import MakeScene, WorkerProcess, eventually, long_session, long_sessions
 
 from streamjobs.testing import GroupProtocol
 
@@ -26,8 +25,8 @@ def test_nothing_is_lost_and_nothing_runs_twice(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given three workers with a lot to do, whose sessions do not end on a slow machine
-    scene = make_scene(SOURCE, **CLASSIC_SESSION[group_protocol])
-    long_session(scene, group_protocol)
+    scene = make_scene(SOURCE, **long_sessions(group_protocol))
+    long_session(scene)
     send = scene.job("send")
     fleet = [scene.worker("--concurrency", "2") for _ in range(WORKERS)]
     eventually(lambda: all(": assigned" in w.errors for w in fleet), "all are there", within=40)

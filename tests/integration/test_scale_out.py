@@ -6,8 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 
-from integration.scene import MakeScene, Scene, eventually
-from integration.test_static_restart import CLASSIC_SESSION, long_session
+from integration.scene import MakeScene, Scene, eventually, long_session, long_sessions
 
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.kafka.admin import Admin
@@ -47,8 +46,8 @@ def test_a_second_worker_takes_over_its_share(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given one worker at work, in a group whose sessions do not end on a slow machine
-    scene = make_scene(SOURCE, **CLASSIC_SESSION[group_protocol])
-    long_session(scene, group_protocol)
+    scene = make_scene(SOURCE, **long_sessions(group_protocol))
+    long_session(scene)
     send = scene.job("send")
     scene.app.enqueue_many(send.call(number=n, customer=f"c{n % 500}") for n in range(JOBS))
     first = scene.worker("--concurrency", "4")

@@ -5,9 +5,16 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from integration.scene import MakeScene, Scene, WorkerProcess, eventually, short_session
+from integration.scene import (
+    MakeScene,
+    Scene,
+    WorkerProcess,
+    eventually,
+    long_session,
+    long_sessions,
+    short_session,
+)
 
-from streamjobs.kafka.admin import Admin
 from streamjobs.testing import GroupProtocol
 
 SOURCE = """
@@ -20,10 +27,6 @@ def send(ctx: Context, customer: str) -> None:
 """
 JOBS = 400
 NAMES, SHARE = [f"worker-{n}" for n in range(4)], 2
-CLASSIC_SESSION: dict[str, dict[str, str]] = {
-    "classic": {"kafka_session_timeout_ms": "45000"},
-    "consumer": {},
-}
 
 
 def named(scene: Scene, name: str, *arguments: str) -> WorkerProcess:
@@ -46,19 +49,12 @@ def owned(worker: WorkerProcess) -> set[int]:
     return mine
 
 
-def long_session(scene: Scene, group_protocol: GroupProtocol) -> None:
-    """Longer than a worker takes to start again, on a slow machine too; classic groups have it."""
-    if group_protocol == "consumer":
-        with Admin(scene.app.settings) as admin:
-            admin.set_session_timeout([f"{scene.name}.mail"], 45_000)
-
-
 def test_restarts_in_turn_move_nobody_elses_partitions(
     make_scene: MakeScene, group_protocol: GroupProtocol
 ) -> None:
     # Given workers with names, each with its share, at work
-    scene = make_scene(SOURCE, **CLASSIC_SESSION[group_protocol])
-    long_session(scene, group_protocol)
+    scene = make_scene(SOURCE, **long_sessions(group_protocol))
+    long_session(scene)
     fleet = {name: named(scene, name) for name in NAMES}
     shared = [SHARE] * len(NAMES)
     eventually(lambda: [len(owned(w)) for w in fleet.values()] == shared, "shares", within=60)
