@@ -87,6 +87,11 @@ class Alone:
         return not (self.any or self.doubts or self._held or any(self._waits))
 
     @property
+    def waits(self) -> bool:
+        """Whether something is tried alone, or is to be."""
+        return self._trial is not None or any(self._waits)
+
+    @property
     def marks(self) -> bool:
         """Whether a mark waits to be committed, or to be taken back so that another queue tries."""
         if self._trial is None:

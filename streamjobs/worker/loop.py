@@ -268,9 +268,8 @@ class QueueLoop(threading.Thread):
             self._executor.doubt(alone.growth)
         elif alone.doubts and known:
             self.engine.clear()
-        if alone.any or self._prepares:
-            self._prepares = alone.any
-            alone.prepared = self._executor.prepare(wanted=alone.any)
+        asks, self._prepares = alone.waits or self._prepares, alone.waits
+        alone.prepared = asks and self._executor.prepare(wanted=self._prepares)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

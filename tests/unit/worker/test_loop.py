@@ -1069,6 +1069,7 @@ def test_none_is_tried_alone_before_it_could_begin_at_once(make: Callable[..., S
     script.loop.run()
     assert script.ran == [(0, 0)]
     assert script.steps == []
+    assert executor.wanted[-1:] == [False]
 
 
 def test_while_suspects_are_tried_alone_none_is_cleared(make: Callable[..., Script]) -> None:
