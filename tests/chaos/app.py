@@ -10,7 +10,7 @@ from pathlib import Path
 
 from history.events import Journal, Outcome
 
-from streamjobs import App, Context, DeadLetter, Discard, Retry
+from streamjobs import App, Context, DeadLetter, Discard, EnqueueError, Retry
 
 # A job has one attempt more than the ladder has rungs. What comes behind a job of its key that is
 # due in 3 s is moved to a tier as well; behind one that is due in 300 ms it waits in memory.
@@ -45,7 +45,12 @@ def work(ctx: Context, lane: str, fails: int, ms: int, end: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(ms / 1000)
     if end == "child" and ctx.attempt > fails:
-        ctx.enqueue(child, parent=ctx.job_id)
+        try:
+            ctx.enqueue(child, parent=ctx.job_id)
+        except EnqueueError:  # its schema could not be looked up: a broker is away
+            outcome = _outcome(ctx.attempt, ctx.attempt, end)
+            JOURNAL.ended(ctx.job_id, lane, ctx.attempt, serial, outcome)
+            raise
     outcome = _outcome(ctx.attempt, fails, end)
     JOURNAL.ended(ctx.job_id, lane, ctx.attempt, serial, outcome)
     if ctx.attempt <= fails:
