@@ -7,8 +7,7 @@ An ``Admin`` may be used from any thread, one call at a time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -34,14 +33,14 @@ from streamjobs.errors import BrokerUnavailable, StreamjobsError, TopicsError
 from streamjobs.kafka.answers import (
     COORDINATOR_MOVES,
     REQUEST_TIMEOUT,
-    UnsupportedError,
     gather,
     list_offsets,
 )
 from streamjobs.kafka.changes import VISIBLE_TIMEOUT, Changes
 from streamjobs.kafka.config import admin_config, consumer_config
 from streamjobs.kafka.controller import require_controller
-from streamjobs.kafka.failures import kafka_error, translate
+from streamjobs.kafka.failures import UNSUPPORTED, kafka_error, translate, unanswered
+from streamjobs.kafka.groups import describe_group
 from streamjobs.kafka.members import given_to
 from streamjobs.kafka.plan import (
     APPLY,
@@ -144,7 +143,7 @@ class Admin:
 
     def given_to(self, group: str, topic: str, process: str) -> set[tuple[str, int]] | None:
         """Ask what a process has been given by a group; see ``kafka.members``."""
-        return given_to(self._client, self._settings, group, topic, process)
+        return given_to(self._settings, group, topic, process)
 
     def plan(self, specs: Sequence[TopicSpec]) -> Plan:
         """Compare the topics an app needs with those there are; changes nothing.
@@ -273,20 +272,29 @@ class Admin:
         }
 
     def members(self, group: str) -> int | None:
-        """Return how many members a group has, classic or KIP-848; None: the broker cannot say."""
-        try:
-            answer = self._ask_coordinator(
-                lambda timeout: self._client.describe_consumer_groups(
-                    [group], request_timeout=timeout
-                ),
-                f"describing group {group}",
-            )
-        except UnsupportedError:
-            return None
-        described = answer.get(group)
-        if described is None or described.state is ConsumerGroupState.DEAD:
-            return 0
-        return len(described.members)
+        """Return how many members a group has, classic or KIP-848; None: the broker cannot say.
+
+        Asked for again: the first question to a broker that has never had a group gets no answer at
+        all, and the second one does at once, so that a long timeout would only be waited for.
+        """
+        doing, deadline = f"describing group {group}", monotonic() + REQUEST_TIMEOUT
+        while True:
+            try:
+                described = describe_group(self._settings, group, _TRY_TIMEOUT)
+            except TimeoutError as error:
+                if monotonic() > deadline:
+                    raise unanswered(doing, self._settings) from error
+            except KafkaException as error:
+                code = kafka_error(error).code()
+                if code in {UNSUPPORTED, KafkaError.GROUP_ID_NOT_FOUND}:
+                    return None if code == UNSUPPORTED else 0
+                told = translate(error, doing, self._settings)
+                if not isinstance(told, BrokerUnavailable) or monotonic() > deadline:
+                    raise told from error
+                self._client.poll(0.1)
+            else:
+                dead = described.state is ConsumerGroupState.DEAD
+                return 0 if dead else len(described.members)
 
     def _offsets_of(
         self, group: str, consumer: Consumer, wanted: list[TopicPartition], deadline: float
@@ -299,24 +307,6 @@ class Admin:
                 return None
             doing = f"asking for the offsets of group {group}"
             raise translate(error, doing, self._settings) from error
-
-    def _ask_coordinator(
-        self, ask: Callable[[float], Mapping[str, Future[Any]]], doing: str
-    ) -> dict[str, Any]:
-        """Ask until there is an answer: absent groups are left out.
-
-        The first such request to a broker that has never had a group gets no answer at all, and
-        the second one does at once, so that a long timeout would only be waited for.
-        """
-        deadline = monotonic() + REQUEST_TIMEOUT
-        while True:
-            try:
-                return gather(
-                    ask(_TRY_TIMEOUT), doing, self._settings, KafkaError.GROUP_ID_NOT_FOUND
-                )
-            except BrokerUnavailable:
-                if monotonic() > deadline:
-                    raise
 
     def _metadata(self, doing: str) -> Any:
         try:

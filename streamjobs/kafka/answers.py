@@ -15,7 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from streamjobs.clock import monotonic
-from streamjobs.errors import StreamjobsError, TopicsError
+from streamjobs.errors import TopicsError
 from streamjobs.kafka.failures import kafka_error, translate, unanswered
 from streamjobs.kafka.plan import APPLY
 from streamjobs.settings import Settings
@@ -42,17 +42,12 @@ COORDINATOR_MOVES = frozenset(
 K = TypeVar("K")
 
 
-class UnsupportedError(StreamjobsError):
-    """The broker does not know this request."""
-
-
 def gather(
     futures: Mapping[K, Future[Any]], doing: str, settings: Settings, *absent: int
 ) -> dict[K, Any]:
     """Wait for every answer; leave out those whose error is one of ``absent``.
 
     Raises:
-        UnsupportedError: the broker does not know the request.
         TopicsError: a topic does not exist.
         BrokerUnavailable: no answer.
         StreamjobsError: any other error, in our words.
@@ -67,8 +62,6 @@ def gather(
             code = kafka_error(error).code()
             if code in absent:
                 continue
-            if code == KafkaError._UNSUPPORTED_FEATURE:
-                raise UnsupportedError(doing) from error
             if code == KafkaError._NOENT:
                 what = f"{key[0]}[{key[1]}]" if isinstance(key, tuple) else key
                 raise TopicsError(

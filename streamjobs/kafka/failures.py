@@ -66,6 +66,8 @@ REMOVED = frozenset(
 )
 # What is said of a commit that has more beside an offset than the brokers keep.
 TEXT_TOO_LONG = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE).str()
+# What is said of a request that the broker does not know.
+UNSUPPORTED = KafkaError._UNSUPPORTED_FEATURE
 # What is said of a topic or partition that does not exist.
 NO_TOPIC = frozenset(
     {

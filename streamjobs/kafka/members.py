@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.answers import REQUEST_TIMEOUT
-from streamjobs.kafka.config import admin_config
 from streamjobs.kafka.failures import kafka_error
+from streamjobs.kafka.groups import describe_group
 from streamjobs.kafka.rights import is_coordinated
 from streamjobs.settings import Settings
 
@@ -23,12 +22,11 @@ def client_id(settings: Settings, process: str) -> str:
 
 
 def given_to(
-    client: AdminClient, settings: Settings, group: str, topic: str, process: str
+    settings: Settings, group: str, topic: str, process: str
 ) -> set[tuple[str, int]] | None:
     """Ask what a group's coordinator says that a process's member has been given.
 
     Args:
-        client: asks.
         settings: of the process.
         group: the group's id.
         topic: some topic of it.
@@ -40,8 +38,7 @@ def given_to(
     try:
         if not is_coordinated(settings, group, topic):
             return None
-        asked = client.describe_consumer_groups([group], request_timeout=REQUEST_TIMEOUT)
-        found = asked[group].result(REQUEST_TIMEOUT + 5)
+        found = describe_group(settings, group, REQUEST_TIMEOUT)
     except (KafkaException, StreamjobsError, TimeoutError) as error:
         logger.debug("group %s: what it has given is not known: %s", group, error)
         return None
@@ -65,9 +62,7 @@ def members_of(settings: Settings, group: str, timeout: float) -> frozenset[str]
     try:
         if not is_coordinated(settings, group, group):
             return None
-        admin = AdminClient(admin_config(settings))
-        asked = admin.describe_consumer_groups([group], request_timeout=timeout)
-        found = asked[group].result(2 * timeout)
+        found = describe_group(settings, group, timeout)
     except (KafkaException, StreamjobsError, TimeoutError) as error:
         told = kafka_error(error).str() if isinstance(error, KafkaException) else "no answer"
         logger.info("group %s: its members are not known yet: %s", group, told)

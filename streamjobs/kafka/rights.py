@@ -19,9 +19,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from streamjobs.errors import AuthenticationError, BrokerUnavailable, StreamjobsError
-from streamjobs.kafka.answers import REQUEST_TIMEOUT, UnsupportedError, gather
+from streamjobs.kafka.answers import REQUEST_TIMEOUT, gather
 from streamjobs.kafka.config import admin_config, consumer_config, silent
-from streamjobs.kafka.failures import kafka_error, unanswered
+from streamjobs.kafka.failures import UNSUPPORTED, kafka_error, translate, unanswered
+from streamjobs.kafka.groups import describe_group
 from streamjobs.settings import Settings
 from streamjobs.topics import QueueTopics
 
@@ -41,6 +42,8 @@ _NO_TOPIC, _NO_GROUP, _NO_ID = (
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
+# What is said of a group that is not there, or by brokers that do not tell what is allowed.
+_NOT_TOLD = frozenset({KafkaError.GROUP_ID_NOT_FOUND, UNSUPPORTED})
 # What is said of requests to which we have no right.
 GROUP_DENIED = KafkaError(_NO_GROUP).str()
 DENIED = (GROUP_DENIED, KafkaError(_NO_TOPIC).str(), KafkaError(_NO_ID).str())
@@ -123,7 +126,7 @@ def denied(client: AdminClient, settings: Settings, needs: Needs, group: str | N
     ]
     if group is None:
         return found
-    allowed = _allowed_of_group(client, settings, group, next(iter(needs)))
+    allowed = _allowed_of_group(settings, group, next(iter(needs)))
     return found + [lacking(x, "group", group) for x in _lacks({READ}, allowed)]
 
 
@@ -149,28 +152,36 @@ def refused_id(transactional_id: str) -> str:
 
 
 def _allowed_of_group(
-    client: AdminClient, settings: Settings, group: str, topic: str
+    settings: Settings, group: str, topic: str
 ) -> Collection[AclOperation] | None:
     """What we may do with a group; None: not even ask; empty: that is not told.
 
-    A consumer asks whether its coordinator answers first: an admin client whose question to one
-    that is away times out ends the whole process (librdkafka 2.16, an assertion in
-    rd_kafka_enq_once_del_source_return).
+    A consumer asks first whether its coordinator answers: where we may not even ask which one that
+    is, an admin client asks for ever.
     """
     try:
         if not is_coordinated(settings, group, topic):
             return ()
     except AuthenticationError:
         return None
-    asked = client.describe_consumer_groups(
-        [group], include_authorized_operations=True, request_timeout=REQUEST_TIMEOUT
-    )
     try:
-        doing = f"asking for our rights to group {group}"
-        return _told(asked, doing, settings, _NO_GROUP).get(group, ())
-    except (BrokerUnavailable, UnsupportedError) as error:
-        logger.debug("%s", error)
-        return ()
+        found = describe_group(settings, group, REQUEST_TIMEOUT, rights=True)
+    except KafkaException as error:
+        inner = kafka_error(error)
+        if inner.code() == _NO_GROUP:
+            return None
+        if inner.code() in _NOT_TOLD:
+            return ()
+        ours = translate(inner, f"asking for our rights to group {group}", settings)
+        if not isinstance(ours, BrokerUnavailable):
+            raise ours from error
+    except TimeoutError:
+        pass
+    else:
+        told: Any = found.authorized_operations  # its stubs say less than what it is
+        return told or ()
+    logger.debug("our rights to group %s are not told", group)
+    return ()
 
 
 def is_coordinated(settings: Settings, group: str, topic: str) -> bool:

@@ -27,9 +27,6 @@ class Client:
     def describe_topics(self, _: Any, **__: Any) -> dict[str, Future[Any]]:
         return {name: future(told) for name, told in self.topics.items()}
 
-    def describe_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Future[Any]]:
-        return {name: future(self.group) for name in groups}
-
 
 def future(told: Told) -> Future[Any]:
     answer: Future[Any] = Future()
@@ -47,7 +44,14 @@ def coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def asked(topics: dict[str, Told], group: Told) -> list[str]:
     client: Any = Client(topics, group)
-    found = rights.denied(client, Settings(), NEEDS, "shop.mail")
+
+    def describe(_: Settings, __: str, ___: float, *, rights: bool) -> Any:
+        assert rights
+        return future(group).result()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rights, "describe_group", describe)
+        found = rights.denied(client, Settings(), NEEDS, "shop.mail")
     return [sentence.partition(":")[0] for sentence in found]
 
 
@@ -87,7 +91,6 @@ def test_a_coordinator_that_is_away_hides_no_topic_and_is_not_asked(
     assert asked(topics, away) == ["no right to READ topic shop.mail"]
 
     monkeypatch.setattr(rights, "is_coordinated", lambda *_: False)
-    monkeypatch.setattr(Client, "describe_consumer_groups", None)
     assert asked(topics, ALL) == ["no right to READ topic shop.mail"]
 
 
