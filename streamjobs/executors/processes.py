@@ -47,6 +47,7 @@ class ProcessExecutor:
         ranks: int = 1,
     ) -> None:
         self.halted = self.stopping = self.preparing = False
+        self._preparer: Slot | None = None
         self.lease = math.inf
         self._changed = threading.Condition()
         self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
@@ -148,21 +149,32 @@ class ProcessExecutor:
             return sum(map(len, self._ready)) > others
 
         def due() -> bool:
-            return self.stopping or work() or (self.preparing and not slot.ready)
+            return self.stopping or work() or prepares()
+
+        def prepares() -> bool:
+            return self.preparing and self._preparer is None and not slot.ready
 
         with self._changed:
             self._changed.wait_for(due, timeout)
             if not work():
+                if prepares():
+                    self._preparer = slot
                 return None
             slot.ready = False
             self._changed.notify_all()
             return next(ready for ready in self._ready if ready).popleft()
+
+    def prepares(self, slot: Slot) -> bool:
+        """Whether it is this slot that is to have a child ready; one does at a time."""
+        return self._preparer is slot
 
     def prepared(self, slot: Slot, *, ready: bool) -> None:
         """Take note that a slot has a child that waits for a job, or has none any more."""
         with self._changed:
             slot.ready = ready
             self.preparing &= not ready
+            if self._preparer is slot:
+                self._preparer = None
             self._changed.notify_all()
 
     def finish(self, record: Record, seconds: float) -> None:

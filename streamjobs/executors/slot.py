@@ -70,6 +70,9 @@ class Pool(Protocol):
     def next(self, slot: Slot, timeout: float | None) -> Run | None:
         """Wait for a run; None after ``timeout`` seconds, or when all is over or to be prepared."""
 
+    def prepares(self, slot: Slot) -> bool:
+        """Whether it is this slot that is to have a child ready."""
+
     def prepared(self, slot: Slot, *, ready: bool) -> None:
         """Take note that a slot has a child that waits for a job, or has none any more."""
 
@@ -117,7 +120,7 @@ class Slot(threading.Thread):
                 self.record = None
                 if self._child is not None:
                     pool.prepared(self, ready=True)
-            elif pool.preparing and self._child is None:
+            elif pool.prepares(self):
                 self._prepare()
             else:
                 self._let_go()
@@ -129,8 +132,8 @@ class Slot(threading.Thread):
         def unwanted() -> bool:
             return self._pool.stopping or not self._pool.preparing
 
-        if self._new_child(unwanted, "what is to be tried alone") is not None:
-            self._pool.prepared(self, ready=True)
+        child = self._new_child(unwanted, "what is to be tried alone")
+        self._pool.prepared(self, ready=child is not None)
 
     def _execute(self, run: Run) -> None:
         for index, record in enumerate(run):

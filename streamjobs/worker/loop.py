@@ -214,10 +214,10 @@ class QueueLoop(threading.Thread):
         if self.state is State.JOINING and now >= self._idle_at:
             self._count_as_idle(now)
         self._take_shards(now)
-        self._tell_consumer()
         if self._lease.holds or self._still_member(now):
             self._begin(now)
         self._commit_when_due(now)
+        self._tell_consumer()  # what a failed cycle has to say too, before the next poll
         if self.engine.full and now - self._last_poll < FULL_POLL:
             self._executor.wait(FULL_WAIT, min(FULL_BATCH, self.engine.load // 2))
         else:

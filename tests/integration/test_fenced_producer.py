@@ -43,7 +43,7 @@ def test_it_goes_on_with_another_one(make_scene: MakeScene) -> None:
     name = eventually(lambda: transactional_id(scene), "its id is told")
 
     # When somebody else takes its transactional id over
-    Producer(producer_config(scene.app.settings, transactional_id=name)).init_transactions(10)
+    Producer(producer_config(scene.app.settings, transactional_id=name)).init_transactions(60)
     scene.app.enqueue_many(send.call(customer=f"b{n}") for n in range(JOBS))
 
     # Then it says so and goes on with another, and each job has made each attempt once
