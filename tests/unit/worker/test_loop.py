@@ -716,11 +716,11 @@ def test_before_it_joins_again_all_is_committed_that_has_ended(
         script.leaves = leaves
         script.there = [{MAIN, SHORT, NEWEST, LONG}]
         loop.assigned([(t, 1) for t in (MAIN, SHORT, LONG)])
+        threading.Timer(0.1, script.go.set).start()
 
-    # When a job has ended, and the ladder has grown
+    # When the ladder has grown, and a job ends while all is given back
     script.steps = [assigned, script.brings(0, key=b"slow"), script.until(script.running.is_set)]
     script.steps += [another, script.until(lambda: "closed" in script.diary)]
-    threading.Timer(0.1, script.go.set).start()
     script.loop.run()
 
     # Then it was waited for and committed before that, and nothing was tried after it; what stands
