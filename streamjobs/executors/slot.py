@@ -164,7 +164,8 @@ class Slot(threading.Thread):
         while (child := self._ready_child(record)) is not None:
             child.send(write_record(record))
             try:
-                begun = self._next_frame(child, record, begun=False)
+                # It may have begun as soon as it was sent, before that is told here.
+                begun = self._next_frame(child, record)
             except (ChildGone, FrameError) as error:
                 logger.warning("a child process, pid %d, without a job: %s", child.pid, error)
                 self._drop()
@@ -181,7 +182,7 @@ class Slot(threading.Thread):
         """Serve a child that runs a job until it has a result, or has none and never will."""
         record.job = None
         try:
-            while (frame := self._next_frame(child, record, begun=True)) is not None:
+            while (frame := self._next_frame(child, record)) is not None:
                 if frame.kind == "schema":
                     child.send(self._answer(frame))
                 elif frame.kind == "decoded":
@@ -209,10 +210,10 @@ class Slot(threading.Thread):
         )
         record.result = Crashed(status, Failure("Crashed", text, ""))
 
-    def _next_frame(self, child: Child, record: Record, *, begun: bool) -> Frame | None:
+    def _next_frame(self, child: Child, record: Record) -> Frame | None:
         """The child's next word; None when its job is no longer to be run."""
         while not self._inbox:
-            if self._unwanted(record, begun=begun):
+            if self._unwanted(record, begun=True):
                 return None
             halted = self._pool.halted or not record.log.begins
             if halted is not self._told_halted:

@@ -86,3 +86,16 @@ def test_what_no_child_has_begun_has_not_run(scene: Scene) -> None:
     assert [record.result for record in run] == [RELEASED, RELEASED]
     assert (scene.pool.ran, scene.pool.seconds) == (0, 0.0)
     assert scene.pool.collect() == run
+
+
+def test_what_was_sent_to_a_child_may_have_begun_and_is_waited_for(scene: Scene) -> None:
+    # given a job that a child has been sent, as its partition is given back
+    scene.say(0.0, pack("ready"))
+    scene.say(0.1)
+    # when the child says only then that it has begun
+    scene.say(0.1, pack("begun"))
+    scene.say(RUNS, pack("result", job="send", result="succeeded", children=[]))
+    (record,) = scene.run(1)
+    # then it has run to its end
+    assert record.result is None
+    assert scene.pool.ran == 1
