@@ -53,9 +53,8 @@ def test_an_urgent_job_starts_before_a_backlog_of_others(make_scene: MakeScene) 
         at = eventually(begun, "the urgent job starts", within=20)
         waits.append(at - enqueued)
 
-    # Then each starts long before those are done that the worker has in hand, which are 25 seconds
-    # of work, while the backlog still waits; and the backlog goes on
-    assert max(waits) < 10.0, waits
+    # Then each starts within a second while the backlog still waits, and the backlog goes on
+    assert max(waits) < 1.0, waits
     done = len(scene.noted("slow"))
     assert done < BACKLOG - 1_000
     eventually(lambda: len(scene.noted("slow")) > done, "the backlog goes on")
