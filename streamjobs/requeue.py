@@ -17,7 +17,7 @@ from streamjobs.deadletters import DeadLetter, Describer, dead_letter
 from streamjobs.errors import EnqueueError, SettingsError, TopicsError
 from streamjobs.headers import Origin, read_origin, write_requeue
 from streamjobs.kafka.admin import Admin
-from streamjobs.kafka.cycle import CycleFailed
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.reader import Record, read
 from streamjobs.kafka.sole import SoleProducer
 from streamjobs.marks import DeadLog, mark_key, mark_value, survey

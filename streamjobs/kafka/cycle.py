@@ -7,16 +7,16 @@ import math
 import secrets
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streamjobs.clock import monotonic
-from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.bounded import returns_within
 from streamjobs.kafka.config import producer_config
 from streamjobs.kafka.failures import REMOVED, kafka_error, missing
+from streamjobs.kafka.outcome import CycleFailed, Written, does_not_exist
 from streamjobs.kafka.rights import WRITE, lacking, refused_id, refused_topics
 from streamjobs.settings import Settings
 
@@ -63,51 +63,6 @@ PERMANENT = frozenset({
 
 # What is said of records that were not sent since something else had failed.
 PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001
-
-
-class CycleFailed(StreamjobsError):
-    """The broker has nothing of the cycle; the same one may be tried again.
-
-    Attributes:
-        fatal: whether the producer is used up (fenced, expired) and a new one is needed.
-        stuck: whether that is because its client does not come back. Its transaction is open still:
-            the new one has to have the same id, and ends it.
-        gone: whether the group has removed the member in whose name it is.
-        refused: what the broker said of partitions that will take these records no other time.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        fatal: bool = False,
-        stuck: bool = False,
-        gone: bool = False,
-        refused: Mapping[tuple[str, int], str] | None = None,
-    ) -> None:
-        self.gone = gone
-        self.fatal, self.stuck, self.refused = fatal, stuck, dict(refused or {})
-        super().__init__(message)
-
-
-def does_not_exist(topic: str) -> str:
-    """Say why nothing can be written to a topic that the cluster does not have."""
-    return f"{topic} does not exist"
-
-
-class Written(Protocol):
-    """A record to be produced in a cycle; with ``partition`` -1 its key decides."""
-
-    @property
-    def topic(self) -> str: ...  # noqa: D102
-    @property
-    def partition(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def headers(self) -> list[tuple[str, str | bytes | None]]: ...  # noqa: D102
 
 
 class _Producing:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from confluent_kafka import KafkaException
 
 from streamjobs.errors import BrokerUnavailable
-from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer, Written
+from streamjobs.kafka.cycle import TransactionalProducer
 from streamjobs.kafka.failures import translate
+from streamjobs.kafka.outcome import CycleFailed, Written
 from streamjobs.settings import Settings
 
 # A command does not wait for a broker for ever, as a worker does.

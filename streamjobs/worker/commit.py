@@ -20,15 +20,11 @@ from streamjobs.engine.outbox import Partition
 from streamjobs.engine.records import Move
 from streamjobs.failpoints import ACTIVE, hit
 from streamjobs.headers import Reason, foreign, headers_of, write_move
-from streamjobs.kafka.cycle import (
-    CycleFailed,
-    IdempotentProducer,
-    TransactionalProducer,
-    does_not_exist,
-)
+from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.membership import CommitRefused, NotAMember
+from streamjobs.kafka.outcome import CycleFailed, does_not_exist
 from streamjobs.kafka.rights import DENIED, GROUP_DENIED
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted

@@ -18,11 +18,11 @@ from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.cycle import (
     DELIVERY_TIMEOUT_MS,
     TRANSACTION_TIMEOUT_MS,
-    CycleFailed,
     IdempotentProducer,
     TransactionalProducer,
 )
 from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.reader import read
 from streamjobs.settings import Settings, load_settings
 from streamjobs.testing import GroupProtocol

@@ -18,9 +18,10 @@ from streamjobs.clock import monotonic
 from streamjobs.errors import StreamjobsError
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, start_broker
-from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import list_topics
 from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.testing import GroupProtocol, need_kafka
 from streamjobs.topics import TopicSpec
 from streamjobs.worker.commit import Onward

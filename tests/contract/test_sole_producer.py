@@ -13,7 +13,8 @@ from streamjobs.kafka import reader
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
 from streamjobs.kafka.config import producer_config
-from streamjobs.kafka.cycle import TRANSACTION_TIMEOUT_MS, CycleFailed
+from streamjobs.kafka.cycle import TRANSACTION_TIMEOUT_MS
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.sole import SoleProducer
 from streamjobs.settings import Settings, load_settings
 from streamjobs.topics import TopicSpec

@@ -17,8 +17,9 @@ from integration.scene import eventually, scene_of
 
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, Node
-from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer
+from streamjobs.kafka.cycle import TransactionalProducer
 from streamjobs.kafka.group import GroupConsumer
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.settings import load_settings
 from streamjobs.testing import GroupProtocol
 from streamjobs.topics import TopicSpec

@@ -6,7 +6,8 @@ import pytest
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka import cycle
-from streamjobs.kafka.cycle import CycleFailed, TransactionalProducer
+from streamjobs.kafka.cycle import TransactionalProducer
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.settings import load_settings
 from streamjobs.worker.commit import Onward
 

@@ -27,9 +27,10 @@ from streamjobs.engine.metadata import read
 from streamjobs.engine.outbox import Partition
 from streamjobs.engine.results import Rejected, Succeeded
 from streamjobs.headers import Origin, Reason, foreign, read_delivery
-from streamjobs.kafka.cycle import CycleFailed, IdempotentProducer, TransactionalProducer
+from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.membership import CommitRefused, NotAMember
+from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.rights import GROUP_DENIED, WRITE, lacking, refused_id
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle, Onward
