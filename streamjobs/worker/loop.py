@@ -2,16 +2,6 @@
 
 Each turn: collect outcomes, let time pass, start what may start, commit, poll. It polls for as long
 as the process lives, so a job may take hours and the member stays in its group.
-
-Life cycle, forwards only but for a member that its group has lost:
-
-    JOINING   -> RUNNING   the group gave us partitions for the first time, or has none for us
-    JOINING   -> STOPPED   stopped before that
-    RUNNING   -> JOINING   the group has gone on without us: what we had is somebody else's; or we
-                           have given all back, to join it again with other topics
-    RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
-    RUNNING   -> STOPPED   an error that polling again does not mend
-    DRAINING  -> STOPPED   all is committed, or the budget is used up; the group is left
 """
 
 from __future__ import annotations
@@ -36,6 +26,7 @@ from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
 from streamjobs.worker.parts import DENIED_RETRY, JOIN_RETRY, Parts, State, StoppedFirst
 from streamjobs.worker.questions import Questions
+from streamjobs.worker.suspects import Suspects
 from streamjobs.worker.tally import Tally
 from streamjobs.worker.telling import Telling, troubles
 
@@ -86,8 +77,7 @@ class QueueLoop(threading.Thread):
         self._last_poll, self._pace = 0.0, Pace()
         self._joined, self._cut_off, self._name_taken = False, False, ""
         self._lost_tiers = LostTiers(queue)
-        self._telling = Telling(queue, self.tally)
-        self._tripped = self._prepares = False
+        self._suspects, self._telling = Suspects(executor), Telling(queue, self.tally)
 
     # -- called by others --------------------------------------------------------------------
 
@@ -217,7 +207,8 @@ class QueueLoop(threading.Thread):
         if self._lease.holds or self._still_member(now):
             self._begin(now)
         self._commit_when_due(now)
-        self._tell_consumer()  # what a failed cycle has to say too, before the next poll
+        # What a failed cycle has to say too, before the next poll.
+        self._taking.carry_out(self.engine.take_flow())
         if self.engine.full and now - self._last_poll < FULL_POLL:
             self._executor.wait(FULL_WAIT, min(FULL_BATCH, self.engine.load // 2))
         else:
@@ -233,11 +224,8 @@ class QueueLoop(threading.Thread):
             self.tally.add(counts, monotonic())
             self._metrics.attempts_finished(self.queue, counts)
             counts.clear()
-        if self.engine.tripped != self._tripped:
-            self._tripped = self.engine.tripped
-            if self._tripped:
-                self._executor.give_back()
-            self._telling.breaker_turned(self.engine.breaker if self._tripped else None, records)
+        if self._telling.has_tripped(self.engine.breaker, records):
+            self._executor.give_back()
 
     def _count_as_idle(self, now: float) -> None:
         """Be ready without partitions, if the group's coordinator answers."""
@@ -262,14 +250,8 @@ class QueueLoop(threading.Thread):
                 self._rejoin(parts)
                 return
             self._taking.begin(self.questions.take())
-        alone, known = self.engine.alone, not self._executor.doubting
         busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
-        if busy or (alone.on and known):
-            self._executor.doubt(alone.growth)
-        elif alone.doubts and known:
-            self.engine.clear()
-        asks, self._prepares = alone.waits or self._prepares, alone.waits
-        alone.prepared = asks and self._executor.prepare(wanted=self._prepares)
+        self._suspects.look(self.engine, taking=busy)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.
@@ -328,20 +310,9 @@ class QueueLoop(threading.Thread):
             self._metrics.deleted(self.queue, deleted)
 
     def _count(self, polled: Polled) -> None:
-        if self.tally.first is None:
-            self.tally.first = monotonic()
+        self.tally.begin(monotonic())
         self._metrics.received(self.queue, len(polled.messages))
         self._telling.clock(polled.messages[-1], wall())
-
-    def _tell_consumer(self) -> None:
-        flow = self.engine.take_flow()
-        if flow.pause:
-            self._consumer.pause(flow.pause)
-        if flow.resume:
-            self._consumer.resume(flow.resume)
-        for topic, partition, offset in flow.seek:
-            self._taking.sought([(topic, partition)])
-            self._consumer.seek((topic, partition), offset)
 
     # -- rebalances, inside poll and close ---------------------------------------------------
 

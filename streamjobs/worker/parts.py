@@ -26,7 +26,18 @@ DENIED_RETRY = 5.0
 
 
 class State(Enum):
-    """Where a loop's life is; see the table of ``worker.loop``."""
+    """Where a loop's life is.
+
+    Life cycle, forwards only but for a member that its group has lost:
+
+        JOINING   -> RUNNING   the group gave us partitions for the first time, or has none for us
+        JOINING   -> STOPPED   stopped before that
+        RUNNING   -> JOINING   the group has gone on without us: what we had is somebody else's; or
+                               we have given all back, to join it again with other topics
+        RUNNING   -> DRAINING  ``stop()``: running jobs end, nothing is begun
+        RUNNING   -> STOPPED   an error that polling again does not mend
+        DRAINING  -> STOPPED   all is committed, or the budget is used up; the group is left
+    """
 
     JOINING = "joining"
     RUNNING = "running"

@@ -23,7 +23,7 @@ from streamjobs.engine.metadata import (
     Note,
     pack,
 )
-from streamjobs.engine.outbox import Partition
+from streamjobs.engine.outbox import Flow, Partition
 from streamjobs.errors import StreamjobsError
 from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Stray
@@ -175,6 +175,16 @@ class Taking:
         ready = [each for each in self._astray if each.number in self._known]
         self._astray = [each for each in self._astray if each.number not in self._known]
         return self.strays.find(ready, now) if ready or self.strays.open else 0
+
+    def carry_out(self, flow: Flow) -> None:
+        """Have the consumer pause, resume and seek as the engine says."""
+        if flow.pause:
+            self._consumer.pause(flow.pause)
+        if flow.resume:
+            self._consumer.resume(flow.resume)
+        for topic, partition, offset in flow.seek:
+            self.sought([(topic, partition)])
+            self._consumer.seek((topic, partition), offset)
 
     def sought(self, partitions: Collection[Partition]) -> None:
         """These are read from elsewhere now: what was found out of them does not count."""

@@ -15,6 +15,11 @@ class Tally:
     first: float | None = None
     last: float | None = None
 
+    def begin(self, now: float) -> None:
+        """A record was received: the first one is when it began."""
+        if self.first is None:
+            self.first = now
+
     def add(self, counts: Mapping[tuple[str, str], int], now: float) -> None:
         """Count outcomes, given by job name and outcome."""
         self.last = now

@@ -50,7 +50,7 @@ class Telling:
         self._queue, self._tally = queue, tally
         self._before: Counter[str] = Counter()
         self._next = self._opened_at = 0.0
-        self._clock_told = False
+        self._clock_told = self._tripped = False
 
     def clock(self, message: Message, now: float) -> None:
         """Tell, once, that our clock is far behind the brokers': retries would seem to stand still.
@@ -134,12 +134,21 @@ class Telling:
             "it is still a member" if member else "nothing begins until it has rejoined",
         )
 
-    def breaker_turned(self, opened: BreakerState | None, records: Sequence[Record]) -> None:
-        """Tell that the queue pauses, or that it goes on; ``records`` came back last."""
-        if opened is None:
-            self.breaker_closed()
+    def has_tripped(self, breaker: BreakerState | None, records: Sequence[Record]) -> bool:
+        """Tell that the queue pauses, or that it goes on; return whether it has just paused.
+
+        Args:
+            breaker: as it is now; None: there is none.
+            records: those that came back last.
+        """
+        before, self._tripped = self._tripped, breaker is not None and breaker.open
+        if breaker is None or self._tripped == before:
+            return False
+        if self._tripped:
+            self.breaker_opened(breaker, records)
         else:
-            self.breaker_opened(opened, records)
+            self.breaker_closed()
+        return self._tripped
 
     def breaker_opened(self, breaker: BreakerState, records: Sequence[Record]) -> None:
         """Tell that the queue pauses itself; ``records`` are those that came back last."""

@@ -33,6 +33,7 @@ from streamjobs.worker import loop as loop_module
 from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
 from streamjobs.worker.parts import Parts, State
+from streamjobs.worker.suspects import Suspects
 from streamjobs.worker.taking import Taking, Topics
 
 NEWEST = TOPICS.tier(5)
@@ -1039,6 +1040,7 @@ def vanished(suspicion: Suspicion) -> Stand:
 def doubting(script: Script) -> Doubting:
     executor = Doubting(lambda _: script.attempt, 2, "test")
     script.loop._executor = executor
+    script.loop._suspects = Suspects(executor)
     return executor
 
 

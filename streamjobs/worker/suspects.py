@@ -1,0 +1,33 @@
+"""What an owner that vanished may have been running: between the engine and who runs it apart."""
+
+from __future__ import annotations
+
+from streamjobs.engine.engine import Engine
+from streamjobs.executors.split import Executor
+
+
+class Suspects:
+    """Carries between them what is suspected, and what is cleared; owned by the loop.
+
+    Args:
+        executor: runs suspects apart.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor, self._asked = executor, False
+
+    def look(self, engine: Engine, *, taking: bool) -> None:
+        """Suspect more, or clear all, and have a process ready while something is tried alone.
+
+        Args:
+            engine: the loop's.
+            taking: whether shards were being taken, some of which may come with suspects.
+        """
+        alone, known = engine.alone, not self._executor.doubting
+        if taking or (alone.on and known):
+            self._executor.doubt(alone.growth)
+        elif alone.doubts and known:
+            engine.clear()
+        wanted = alone.waits
+        asks, self._asked = wanted or self._asked, wanted
+        alone.prepared = asks and self._executor.prepare(wanted=wanted)
