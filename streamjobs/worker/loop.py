@@ -166,8 +166,7 @@ class QueueLoop(threading.Thread):
             if self._stop_asked.is_set():
                 return
             self._keep_going(FULL_WAIT)  # one that hears no farewell keeps our place for long
-        new = ", ".join(sorted(parts.tiers - self._parts.tiers)) or "what is there by now"
-        logger.info("queue %s: joins again, to read %s", self.queue, new)
+        self._telling.joins_again(parts.tiers - self._parts.tiers)
         # While the client leaves, it may count as no member any more before it takes back what it
         # was given (librdkafka 2.16, KIP-848): by then all of it has to be committed.
         self._give_back("joins again", self.engine.owned)
@@ -184,8 +183,7 @@ class QueueLoop(threading.Thread):
         """Try to join until our name in the group is free, or until we may be in it at all."""
         if not self._name_taken:
             self._name_taken = f"not in its group yet: {why}"
-            level = logging.ERROR if isinstance(why, GroupDenied) else logging.WARNING
-            logger.log(level, "queue %s: %s; trying on", self.queue, self._name_taken)
+            self._telling.not_joined(self._name_taken, denied=isinstance(why, GroupDenied))
         if owned := list(self.engine.owned):
             self.lost(owned)
         self._leave()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from streamjobs.clock import monotonic
@@ -108,6 +108,16 @@ class Telling:
             budget,
             counted(jobs, "job is", "jobs are"),
         )
+
+    def not_joined(self, why: str, *, denied: bool) -> None:
+        """Tell that the group cannot be joined yet, as an error where we are denied it."""
+        level = logging.ERROR if denied else logging.WARNING
+        logger.log(level, "queue %s: %s; trying on", self._queue, why)
+
+    def joins_again(self, new: Collection[str]) -> None:
+        """Tell that the group is joined again, to read these retry topics too."""
+        what = ", ".join(sorted(new)) or "what is there by now"
+        logger.info("queue %s: joins again, to read %s", self._queue, what)
 
     def not_committed(self, why: str, budget: float, standing: Standing) -> None:
         """Tell that the last commit was not taken: in the seconds that it had, or for a reason."""
