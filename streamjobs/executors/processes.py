@@ -47,7 +47,7 @@ class ProcessExecutor:
         ranks: int = 1,
     ) -> None:
         self.halted = self.stopping = self.preparing = False
-        self._preparer: Slot | None = None
+        self._starter: Slot | None = None
         self.lease = math.inf
         self._changed = threading.Condition()
         self._ready: list[deque[Run]] = [deque() for _ in range(ranks)]
@@ -141,10 +141,14 @@ class ProcessExecutor:
     def next(self, slot: Slot, timeout: float | None) -> Run | None:
         """Wait for a run; None after ``timeout`` seconds, or when all is over or to be prepared.
 
-        What is ready is left to who has a child that is.
+        What is ready is left to who has a child that is. Children are started one after the other:
+        where an owner has vanished, all that take over from it start some at a time when the
+        machine has least to spare, and the first that is ready has a job at once.
         """
 
         def work() -> bool:
+            if not slot.ready and self._starter is not None:
+                return False
             others = 0 if slot.ready else sum(each.ready for each in self._slots)
             return sum(map(len, self._ready)) > others
 
@@ -152,29 +156,40 @@ class ProcessExecutor:
             return self.stopping or work() or prepares()
 
         def prepares() -> bool:
-            return self.preparing and self._preparer is None and not slot.ready
+            return self.preparing and self._starter is None and not slot.ready
 
         with self._changed:
             self._changed.wait_for(due, timeout)
             if not work():
                 if prepares():
-                    self._preparer = slot
+                    self._starter = slot
                 return None
+            if not slot.ready:
+                self._starter = slot
             slot.ready = False
             self._changed.notify_all()
             return next(ready for ready in self._ready if ready).popleft()
 
     def prepares(self, slot: Slot) -> bool:
-        """Whether it is this slot that is to have a child ready; one does at a time."""
-        return self._preparer is slot
+        """Whether it is this slot that is to have a child ready, after it was given no run."""
+        return self._starter is slot
+
+    def started(self, slot: Slot) -> None:
+        """Take note that a slot has started a child, or wants none any more: another may."""
+        with self._changed:
+            self._end_start(slot)
 
     def prepared(self, slot: Slot, *, ready: bool) -> None:
         """Take note that a slot has a child that waits for a job, or has none any more."""
         with self._changed:
             slot.ready = ready
             self.preparing &= not ready
-            if self._preparer is slot:
-                self._preparer = None
+            self._end_start(slot)
+            self._changed.notify_all()
+
+    def _end_start(self, slot: Slot) -> None:
+        if self._starter is slot:
+            self._starter = None
             self._changed.notify_all()
 
     def finish(self, record: Record, seconds: float) -> None:

@@ -73,6 +73,9 @@ class Pool(Protocol):
     def prepares(self, slot: Slot) -> bool:
         """Whether it is this slot that is to have a child ready."""
 
+    def started(self, slot: Slot) -> None:
+        """Take note that a slot has started a child, or wants none any more: another may."""
+
     def prepared(self, slot: Slot, *, ready: bool) -> None:
         """Take note that a slot has a child that waits for a job, or has none any more."""
 
@@ -118,8 +121,7 @@ class Slot(threading.Thread):
             if run is not None:
                 self._execute(run)
                 self.record = None
-                if self._child is not None:
-                    pool.prepared(self, ready=True)
+                pool.prepared(self, ready=self._child is not None)
             elif pool.prepares(self):
                 self._prepare()
             else:
@@ -247,7 +249,9 @@ class Slot(threading.Thread):
         if self._child is not None and not self._child.ended:
             return self._child
         what = f"{record.log.topic} [{record.log.partition}] at offset {record.offset}"
-        return self._new_child(lambda: self._unwanted(record, begun=False), what)
+        child = self._new_child(lambda: self._unwanted(record, begun=False), what)
+        self._pool.started(self)
+        return child
 
     def _new_child(self, unwanted: Callable[[], bool], what: str) -> Child | None:
         """Start a child, and try on; None when it is wanted no more."""

@@ -14,20 +14,25 @@ class Suspects:
     """
 
     def __init__(self, executor: Executor) -> None:
-        self._executor, self._asked = executor, False
+        self._executor, self._asked, self._expected = executor, False, False
 
-    def look(self, engine: Engine, *, taking: bool) -> None:
+    def look(self, engine: Engine, *, taking: bool, expected: bool) -> None:
         """Suspect more, or clear all, and have a process ready while something is tried alone.
 
         Args:
             engine: the loop's.
             taking: whether shards were being taken, some of which may come with suspects.
+            expected: whether one is being taken that does.
         """
         alone, known = engine.alone, not self._executor.doubting
         if taking or (alone.on and known):
             self._executor.doubt(alone.growth)
         elif alone.doubts and known:
             engine.clear()
-        wanted = alone.waits
+        # A process starts while the owner that vanished is done with, which may take a second: what
+        # it left open is ended before the first suspect is known.
+        self._expected = expected or (self._expected and alone.doubts)
+        wanted = alone.waits or self._expected
         asks, self._asked = wanted or self._asked, wanted
         alone.prepared = asks and self._executor.prepare(wanted=wanted)
+        self._expected &= not alone.prepared

@@ -123,6 +123,12 @@ class Taking:
         """Whether a shard is being taken."""
         return bool(self._open or self._again)
 
+    @property
+    def vanished(self) -> bool:
+        """Whether a shard is being taken whose last owner has vanished: suspects come with it."""
+        found = (self._stood.get(number, {}) for number in self._open)
+        return any(each is not None and each.vanished for of in found for each in of.values())
+
     def begin(self, numbers: Sequence[int]) -> None:
         """Take these shards, from the first step."""
         shards = {}

@@ -145,6 +145,18 @@ else:
     os.read(int(sys.argv[-3]), 1)
     os._exit(9)
 """
+# Tells that it starts, and is ready when it is let.
+STARTS_SLOWLY = """
+import os, time
+from pathlib import Path
+from streamjobs.cli.child import main
+
+with Path("starts").open("a") as file:
+    file.write(".")
+while not Path("may start").exists():
+    time.sleep(0.01)
+main()
+"""
 MakePool = Callable[..., ProcessExecutor]
 
 
@@ -469,6 +481,27 @@ class TestPreparing:
         eventually(lambda: own.prepare(wanted=True), "it is ready again")
         os.kill(child.pid, signal.SIGKILL)
         assert run_one(own, stand.record("nothing")).result is None
+
+    def test_children_are_started_one_after_the_other(
+        self, stand: Stand, make_pool: MakePool
+    ) -> None:
+        # given jobs for two children, of which the first takes its time to start
+        starts, go, begun_by = (stand.folder / name for name in ("starts", "may start", "begun"))
+        begun_by.unlink(missing_ok=True)
+        own = make_pool(
+            sys.executable, "-c", STARTS_SLOWLY, f"{MODULE}:app", "warning", processes=2
+        )
+        own.submit([[stand.record("stuck")], [stand.record("stuck")]])
+        eventually(starts.exists, "one starts", within=30)
+
+        # then the second waits for it
+        own.wait(1.0)
+        assert starts.read_text() == "."
+
+        # and starts as soon as the first has its job
+        go.touch()
+        eventually(lambda: starts.read_text() == "..", "the other one starts", within=30)
+        assert begun(stand)
 
     def test_what_is_wanted_no_more_is_not_started(self, stand: Stand, make_pool: MakePool) -> None:
         own = make_pool(sys.executable, "-c", "import time; time.sleep(60)", idle=0.2)

@@ -1124,3 +1124,24 @@ def test_what_the_executor_clears_is_cleared(
     script.loop.run()
 
     assert (doubts, script.loop.engine.alone.doubts, executor.told) == ([True], False, 1)
+
+
+def test_a_process_is_had_ready_before_the_first_suspect_is_known(
+    make: Callable[..., Script],
+) -> None:
+    # Given a shard whose owner has vanished, of which nothing was read yet, and no process
+    script = make(stands={MAIN: vanished(Suspicion())})
+    executor = doubting(script)
+    executor.prepared = False
+
+    def ready(_: QueueLoop) -> None:
+        assert script.ran == []
+        executor.prepared = True
+
+    # Then one is wanted as soon as it is taken, until it is there, and none after that
+    asked = script.until(lambda: executor.wanted[-3:] == [True] * 3)
+    unasked = script.until(lambda: executor.wanted[-1:] == [False])
+    script.steps = [assigned, asked, ready, unasked]
+    script.loop.run()
+    assert script.steps == []
+    assert executor.wanted[0] is True
