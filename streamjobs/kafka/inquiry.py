@@ -2,15 +2,13 @@
 
 A dead owner's open transaction makes offsets unstable, or hides the end of a tier, until it
 expires: up to the transaction timeout and the 10 s between the broker's checks. Its transactional
-id stands beside the committed offset, and ``init_transactions`` with that id ends it in half a
-second.
+id stands beside the committed offset, so that it can be ended by it: see ``endings``.
 """
 # librdkafka's own error codes, as against the broker's, are spelt with an underscore.
 # ruff: noqa: SLF001
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections import deque
@@ -24,12 +22,12 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Producer,
     TopicPartition,
 )
 
 from streamjobs.clock import monotonic
-from streamjobs.kafka.config import consumer_config, producer_config
+from streamjobs.kafka.config import consumer_config
+from streamjobs.kafka.endings import Endings
 from streamjobs.kafka.failures import NO_TOPIC, kafka_error
 from streamjobs.kafka.members import members_of
 from streamjobs.settings import Settings
@@ -51,8 +49,6 @@ AGAIN = 0.1
 FAILURES = 10
 # Seconds after which a group that does not tell its members is not asked again.
 MEMBERS_PATIENCE = 5.0
-# Seconds that ending one transaction may take.
-END_TIMEOUT = 10.0
 
 
 class Stand(NamedTuple):
@@ -146,6 +142,8 @@ class Inquiry:
         self._error: Exception | None = None
         self._endless: list[_Question] = []
         self._in_a_row = 0
+        self._held_up: set[int] = set()
+        self._endings = Endings(settings, group)
         self._committed, self._uncommitted = self._clients()
         self._thread = threading.Thread(target=self._run, name=f"inquiry-{group}", daemon=True)
         self._thread.start()
@@ -174,6 +172,11 @@ class Inquiry:
         """
         question = _Question(number, token, partitions, monotonic(), tuple(ids))
         self._asked.put(lambda: self._ask_ends(question))
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a shard waits for the end of what a dead owner has left open."""
+        return bool(self._held_up)
 
     def answers(self) -> list[Stands | Ends]:
         """Return the answers that have come since the last call.
@@ -250,6 +253,7 @@ class Inquiry:
         for at, stand in stands:
             by_number.setdefault(at.partition, {})[at.topic] = stand
         for question in questions:
+            self._held_up.discard(question.number)
             question.of = by_number.get(question.number, {})
             texts = [stand.text for stand in question.of.values() if stand.text]
             question.tried = frozenset(p for t in texts if (p := self._read_tried(t)) is not None)
@@ -288,7 +292,8 @@ class Inquiry:
         )
         if not question.ended and monotonic() - question.since > PATIENCE:
             question.ended = True
-            self._end_transactions(question, self._ids_beside(question.partitions))
+            self._held_up.add(question.number)
+            self._endings.begin(question.number, self._ids_beside(question.partitions))
         self._unstable.append(question)
         if kafka_error(error).code() in NO_TOPIC:
             self._renew_clients()
@@ -345,7 +350,7 @@ class Inquiry:
         if not hidden:
             return
         if monotonic() - question.since > PATIENCE:
-            self._end_transactions(question, question.ids)
+            self._endings.begin(question.number, question.ids)
         else:
             self._hidden.append(question)
 
@@ -355,27 +360,3 @@ class Inquiry:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         low, high = marks
         return low, high
-
-    def _end_transactions(self, question: _Question, ids: Sequence[str]) -> None:
-        """End what an owner left open: whoever initialises an id ends its transaction."""
-        for name in sorted(set(ids)):
-            logger.warning(
-                "group %s: partition %d is held up by an open transaction of %s, whose worker is "
-                "gone; it is ended",
-                self._group,
-                question.number,
-                name,
-            )
-            try:
-                producer = Producer(producer_config(self._settings, transactional_id=name))
-                # Without a connection the first try is in vain, and the next half a second later.
-                with contextlib.suppress(KafkaException):
-                    producer.list_topics(timeout=CALL_TIMEOUT)
-                producer.init_transactions(END_TIMEOUT)
-            except KafkaException as error:
-                logger.warning(
-                    "group %s: the transaction of %s cannot be ended (%s); it expires by itself",
-                    self._group,
-                    name,
-                    kafka_error(error).str(),
-                )

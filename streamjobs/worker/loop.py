@@ -249,7 +249,7 @@ class QueueLoop(threading.Thread):
                 return
             self._taking.begin(self.questions.take())
         busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
-        self._suspects.look(self.engine, taking=busy, expected=self._taking.vanished)
+        self._suspects.look(self.engine, taking=busy, expected=self._taking.expects_suspects)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

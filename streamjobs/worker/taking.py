@@ -57,6 +57,8 @@ class OffsetsMissing(StreamjobsError):
 class Asks(Protocol):
     """What is asked of the broker beside the loop; see ``kafka.inquiry.Inquiry``."""
 
+    @property
+    def held_up(self) -> bool: ...  # noqa: D102
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None: ...  # noqa: D102
     def ends(  # noqa: D102
         self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
@@ -110,6 +112,7 @@ class Taking:
         self._again: dict[int, float] = {}
         self._nowhere: dict[int, str] = {}
         self._known: set[int] = set()
+        self._expects_suspects = False
         self._astray: list[Stray] = []
 
     @property
@@ -124,10 +127,9 @@ class Taking:
         return bool(self._open or self._again)
 
     @property
-    def vanished(self) -> bool:
-        """Whether a shard is being taken whose last owner has vanished: suspects come with it."""
-        found = (self._stood.get(number, {}) for number in self._open)
-        return any(each is not None and each.vanished for of in found for each in of.values())
+    def expects_suspects(self) -> bool:
+        """Whether a shard is being taken whose last owner has vanished, or seems to have."""
+        return self._expects_suspects and self.busy
 
     def begin(self, numbers: Sequence[int]) -> None:
         """Take these shards, from the first step."""
@@ -169,6 +171,11 @@ class Taking:
             for number in late:
                 del self._again[number]
             self.begin(late)
+        self._expects_suspects = bool(self._open) and (
+            self._expects_suspects
+            or self._asks.held_up
+            or any(_vanished(self._stood[number]) for number in self._open if number in self._stood)
+        )
         return vanished
 
     def find(self, strayed: Iterable[Stray], now: float) -> int:
@@ -205,6 +212,7 @@ class Taking:
         self.sought(partitions)
         for number in {number for _, number in partitions}:
             self._open.pop(number, None)
+            self._stood.pop(number, None)
             self._again.pop(number, None)
             self._nowhere.pop(number, None)
             self._known.discard(number)
@@ -269,7 +277,7 @@ class Taking:
         hit("loop.answered")
         self._known.add(answer.number)
         self._engine.taken(answer.number, committed, ends, wall())
-        return any(each is not None and each.vanished for each in committed.values())
+        return _vanished(committed)
 
     def _begins_somewhere(self, answer: Stands) -> bool:
         """Whether it is known where a shard begins; one that does not stands still, loudly.
@@ -376,3 +384,7 @@ class Taking:
         if known is not None and metadata is not None:
             note = note._replace(suspicion=known.suspicion)
         return offset, note.text(transactional_id, clean=False)
+
+
+def _vanished(found: Mapping[str, Committed | None]) -> bool:
+    return any(each is not None and each.vanished for each in found.values())

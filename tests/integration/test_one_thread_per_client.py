@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer
 from integration.scene import MakeScene, eventually
 
 from streamjobs.cli.child import source_of
-from streamjobs.kafka import cycle, group, inquiry
+from streamjobs.kafka import cycle, endings, group, inquiry
 from streamjobs.kafka.bounded import BOUNDED
 from streamjobs.worker.runner import Options, Worker
 
@@ -89,7 +89,7 @@ def test_the_loop_alone_calls_its_clients(
     for module, name, kind in (
         (group, "Consumer", Consumer),
         (inquiry, "Consumer", Consumer),
-        (inquiry, "Producer", Producer),
+        (endings, "Producer", Producer),
         (cycle, "Producer", Producer),
     ):
         monkeypatch.setattr(module, name, diary.watched(kind))

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from streamjobs.clock import monotonic
-from streamjobs.kafka import inquiry
+from streamjobs.kafka import endings, inquiry
 from streamjobs.kafka.inquiry import Ends, Inquiry, Stand, Stands
 from streamjobs.settings import Settings
 
@@ -33,10 +33,15 @@ class Broker:
         self.initialised: list[str] = []
         self.text = "old-owner"
         self.members: list[frozenset[str] | None] = []
+        self.ends, self.says_so = threading.Event(), threading.Event()
+        self.ends.set()
+        self.says_so.set()
 
     def initialise(self, name: str) -> None:
         self.initialised.append(name)
+        assert self.ends.wait(20)
         self.unstable, self.hidden = False, 0
+        assert self.says_so.wait(20)
 
 
 class FakePlace:
@@ -101,7 +106,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     monkeypatch.setattr(inquiry, "members_of", members_of)
     monkeypatch.setattr(inquiry, "MEMBERS_PATIENCE", 0.1)
     monkeypatch.setattr(inquiry, "Consumer", FakeConsumer)
-    monkeypatch.setattr(inquiry, "Producer", FakeProducer)
+    monkeypatch.setattr(endings, "Producer", FakeProducer)
     monkeypatch.setattr(inquiry, "PATIENCE", 0.1)
     monkeypatch.setattr(inquiry, "AGAIN", 0.02)
     return broker
@@ -159,6 +164,29 @@ def test_a_transaction_that_keeps_offsets_unstable_is_ended_by_the_id_beside_the
 
     assert broker.initialised == ["old-owner"]
     assert answer.of["shop.mail"].offset == 4
+
+
+def test_that_a_transaction_has_ended_is_seen_before_the_call_returns(
+    asks: Inquiry, broker: Broker
+) -> None:
+    # given a transaction that takes a while to end, and a call that returns even later
+    broker.unstable = True
+    broker.ends.clear()
+    broker.says_so.clear()
+    try:
+        asks.stands({0: ("token", SHARD), 1: ("another", [(SHARD[0][0], 1)])})
+
+        # then who waits for it is told so, and it is ended once
+        until(lambda: broker.initialised and asks.held_up)
+        assert asks.answers() == []
+        broker.ends.set()
+        answers: list[Stands | Ends] = []
+        until(lambda: len(answers.__iadd__(asks.answers())) == 2)
+        assert {answer.number for answer in answers} == {0, 1}
+        assert not asks.held_up
+        assert broker.initialised == ["old-owner"]
+    finally:
+        broker.says_so.set()
 
 
 def test_a_transaction_that_hides_the_end_of_a_tier_is_ended_too(

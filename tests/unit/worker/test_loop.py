@@ -47,6 +47,7 @@ class Asks:
 
     script: Script
     ready: list[Stands | Ends] = field(default_factory=list)
+    held_up = False
 
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
         for number, (token, partitions) in shards.items():

@@ -46,6 +46,7 @@ class Scene:
         self.refusals: list[Exception] = []
         self.members: frozenset[str] = frozenset()
         self._ready: list[Stands | Ends] = []
+        self.held_up = False
 
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
         self.diary.append("stands")
@@ -267,6 +268,46 @@ def test_a_foreign_text_is_said_and_ignored(caplog: pytest.LogCaptureFixture) ->
     assert "'checkpoint 17', which is not of this program" in caplog.text
     assert scene.diary[1][1][MAIN, 0][0] == 4
     assert scene.started(4, 5) == [4, 5]
+
+
+def test_suspects_are_expected_as_soon_as_an_owner_seems_to_have_vanished() -> None:
+    # where it has left a transaction open, its offsets are not known for a while
+    scene = Scene()
+
+    def expects() -> bool:
+        return scene.taking.expects_suspects
+
+    scene.stood = {MAIN: left(4, [])}
+    scene.assigned()
+    (stands,) = scene.answers()
+    scene.go_on(0.0)
+    assert not expects()
+    scene.held_up = True
+    scene.go_on(0.0)
+    assert expects()
+
+    # when that is over, they still are while it is claimed, and no more when it is taken
+    scene.held_up = False
+    scene.later([stands])
+    scene.go_on(0.0)
+    assert expects()
+    scene.go_on(0.0)
+    assert (expects(), scene.engine.alone.doubts) == (False, True)
+
+
+@pytest.mark.parametrize(("clean", "expected"), [(False, True), (True, False)])
+def test_suspects_are_expected_where_an_owner_is_found_to_have_vanished(
+    *, clean: bool, expected: bool
+) -> None:
+    scene = Scene()
+    scene.stood = {MAIN: left(4, [], clean=clean)}
+    scene.assigned()
+    scene.go_on(0.0)
+    assert (scene.taking.busy, scene.taking.expects_suspects) == (True, expected)
+
+    # and not any more where it is given to another
+    scene.taking.forget(SHARD)
+    assert not scene.taking.expects_suspects
 
 
 def test_what_an_owner_that_vanished_may_have_been_running_is_suspect() -> None:
