@@ -15,10 +15,9 @@ from threading import Event, Thread
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from integration.scene import Scene, eventually, scene_of
+from integration.scene import Scene, eventually, long_session, long_sessions, scene_of
 
 from streamjobs.errors import EnqueueError
-from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.testing import GroupProtocol
 
@@ -36,8 +35,6 @@ def send(ctx: Context, customer: str, number: int) -> None:
 """
 KEYS = 20
 logger = logging.getLogger(__name__)
-# Seconds as KIP-848 groups have them by default, so that a slow machine alone takes nothing back.
-SESSION = 45.0
 # Seconds that a job may take to be acknowledged: a leader that died is replaced after some seconds.
 PATIENCE = 60.0
 
@@ -88,13 +85,15 @@ def test_a_rolling_restart_and_a_killed_leader_lose_and_reorder_nothing(
     kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker, and jobs that come all the time
-    chosen = {"bootstrap": kafka_cluster.bootstrap, "group_protocol": group_protocol}
-    if group_protocol == "classic":
-        chosen["kafka_session_timeout_ms"] = str(round(SESSION * 1000))
-    with scene_of(SOURCE, folder=tmp_path, name=app_name, **chosen) as scene:
-        if group_protocol == "consumer":
-            with Admin(scene.app.settings) as admin:
-                admin.set_session_timeout([f"{scene.name}.mail"], round(SESSION * 1000))
+    with scene_of(
+        SOURCE,
+        folder=tmp_path,
+        name=app_name,
+        bootstrap=kafka_cluster.bootstrap,
+        group_protocol=group_protocol,
+        **long_sessions(group_protocol),
+    ) as scene:
+        long_session(scene)
         worker = scene.worker()
         stream = Stream(scene)
         try:

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from integration.scene import eventually, scene_of
+from integration.scene import eventually, long_session, long_sessions, scene_of
 
-from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.kafka.cycle import TransactionalProducer
 from streamjobs.kafka.group import GroupConsumer
@@ -30,9 +29,8 @@ pytestmark = pytest.mark.timeout(300)
 # Ten seconds until a record counts as not delivered, some 6 s until a call that hangs is ended by
 # its connections' idleness, then the abort; on a machine that may be busy with three nodes.
 LONGEST = 45.0
-# Seconds as KIP-848 groups have them by default: a coordinator that is slow to be replaced does not
-# take the worker off the group, and the worker waits for longer than that.
-SESSION, DRAIN_BUDGET = 45.0, 60
+# Seconds: a coordinator may be slow to be replaced, and the worker waits for longer than that.
+DRAIN_BUDGET = 60
 SOURCE = """
 app.queue("mail", partitions=1)
 
@@ -136,13 +134,15 @@ def test_a_worker_that_is_stopped_meanwhile_waits_with_its_last_commit_for_the_n
     kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
 ) -> None:
     # Given a worker with a job that runs
-    chosen = {"bootstrap": kafka_cluster.bootstrap, "group_protocol": group_protocol}
-    if group_protocol == "classic":
-        chosen["kafka_session_timeout_ms"] = str(round(SESSION * 1000))
-    with scene_of(SOURCE, folder=tmp_path, name=app_name, **chosen) as scene:
-        if group_protocol == "consumer":
-            with Admin(scene.app.settings) as admin:
-                admin.set_session_timeout([f"{scene.name}.mail"], round(SESSION * 1000))
+    with scene_of(
+        SOURCE,
+        folder=tmp_path,
+        name=app_name,
+        bootstrap=kafka_cluster.bootstrap,
+        group_protocol=group_protocol,
+        **long_sessions(group_protocol),
+    ) as scene:
+        long_session(scene)
         worker = scene.worker("--drain-budget", str(DRAIN_BUDGET))
         job = scene.job("send").enqueue().id
         eventually(lambda: scene.noted("start"), "it runs")
