@@ -39,9 +39,10 @@ Partition = tuple[str, int]
 CALL_TIMEOUT = 0.5
 # The first times it is asked for stable offsets: the client answers nothing while they are not
 # stable, and a broker that is well answers within milliseconds.
-QUICK_TIMEOUT, QUICK_TRIES = 0.2, 2
-# Seconds that offsets or the end of a tier may be unstable before the dead owner's transaction is
-# ended: a living owner's takes some 10 ms, and one that is fenced by mistake only needs a new id.
+QUICK_TIMEOUT, QUICK_TRIES = 0.15, 2
+# Seconds that offsets or the end of a tier may be unstable before an owner's transaction is ended
+# that is not known to be gone: a living one's takes some 10 ms, and who is fenced by mistake only
+# needs a new id.
 PATIENCE = 0.4
 # Seconds between looks at what was not stable.
 AGAIN = 0.1
@@ -96,7 +97,9 @@ class _Question:
         token: handed back with the answer, so that the asker can tell an old one.
         ids: transactional ids of owners before.
         ends: high watermarks by topic, as they were told.
-        ended: whether open transactions were ended for it.
+        ended: whose transactions were ended for it.
+        all_ended: whether those of all owners before were.
+        gone: whether the owners before are known to be gone.
         tries: how often its stable offsets were asked for.
         of: how far its partitions are, once that is stable.
         tried: processes that tried a job alone.
@@ -108,7 +111,9 @@ class _Question:
     since: float
     ids: tuple[str, ...] = ()
     ends: dict[str, int] = field(default_factory=dict)
-    ended: bool = False
+    ended: set[str] = field(default_factory=set)
+    all_ended: bool = False
+    gone: bool = False
     tries: int = 0
     of: dict[str, Stand] = field(default_factory=dict)
     tried: frozenset[str] = frozenset()
@@ -122,6 +127,7 @@ class Inquiry:
         group: whose offsets.
         read_id: reads the transactional id out of the text beside an offset; None: it has none.
         read_tried: reads which process tried a job alone; None: none did.
+        is_gone: whether the owner that wrote a text is gone: what it left open is ended at once.
     """
 
     def __init__(
@@ -130,9 +136,10 @@ class Inquiry:
         group: str,
         read_id: Callable[[str], str | None],
         read_tried: Callable[[str], str | None] = lambda _: None,
+        is_gone: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._settings, self._group = settings, group
-        self._read_id, self._read_tried = read_id, read_tried
+        self._read_id, self._read_tried, self._is_gone = read_id, read_tried, is_gone
         self._asked: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._answers: deque[Stands | Ends] = deque()
         self._unstable: list[_Question] = []
@@ -159,7 +166,13 @@ class Inquiry:
         self._asked.put(lambda: self._ask_stands(questions))
 
     def ends(
-        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+        self,
+        number: int,
+        token: object,
+        partitions: Sequence[Partition],
+        ids: Sequence[str],
+        *,
+        gone: bool = False,
     ) -> None:
         """Ask for the high watermarks of a shard's partitions.
 
@@ -169,8 +182,9 @@ class Inquiry:
             partitions: of the shard.
             ids: transactional ids of owners before; when an end stays hidden from readers of
                 committed records, their transactions are ended.
+            gone: whether they are known to be gone: then at once.
         """
-        question = _Question(number, token, partitions, monotonic(), tuple(ids))
+        question = _Question(number, token, partitions, monotonic(), tuple(ids), gone=gone)
         self._asked.put(lambda: self._ask_ends(question))
 
     @property
@@ -242,6 +256,7 @@ class Inquiry:
             found = self._committed.committed(asked, timeout=timeout)
             stands = [(at, self._stand(at)) for at in found]
         except KafkaException as error:
+            self._end_transactions(questions)
             if len(questions) > 1:
                 for question in questions:
                     self._ask_stands([question])
@@ -290,22 +305,36 @@ class Inquiry:
             question.number,
             kafka_error(error).str(),
         )
-        if not question.ended and monotonic() - question.since > PATIENCE:
-            question.ended = True
-            self._held_up.add(question.number)
-            self._endings.begin(question.number, self._ids_beside(question.partitions))
         self._unstable.append(question)
         if kafka_error(error).code() in NO_TOPIC:
             self._renew_clients()
 
-    def _ids_beside(self, partitions: Sequence[Partition]) -> list[str]:
-        """Transactional ids beside the offsets as they were before the open transaction."""
-        asked = [TopicPartition(*pair) for pair in partitions]
+    def _end_transactions(self, questions: Sequence[_Question]) -> None:
+        """End what was left open by the owners that are told beside the offsets.
+
+        The text is the one from before the open transaction. Of owners that are not known to be
+        gone after some patience only.
+        """
+        waiting = [question for question in questions if not question.all_ended]
+        asked = [TopicPartition(*pair) for q in waiting for pair in q.partitions]
         try:
-            found = self._uncommitted.committed(asked, timeout=CALL_TIMEOUT)
+            found = self._uncommitted.committed(asked, timeout=CALL_TIMEOUT) if asked else []
         except KafkaException:
-            return []
-        return [name for at in found if at.metadata and (name := self._read_id(at.metadata))]
+            return
+        begun: set[str] = set()
+        for question in waiting:
+            question.all_ended = monotonic() - question.since > PATIENCE
+            texts = [at.metadata for at in found if at.partition == question.number and at.metadata]
+            ids = [
+                name
+                for text in texts
+                if (question.all_ended or self._is_gone(text)) and (name := self._read_id(text))
+            ]
+            if new := set(ids) - question.ended:
+                question.ended |= new
+                self._held_up.add(question.number)
+                self._endings.begin(question.number, new - begun)
+                begun |= new
 
     def _ask_ends(self, question: _Question) -> None:
         try:
@@ -349,7 +378,7 @@ class Inquiry:
             hidden = True
         if not hidden:
             return
-        if monotonic() - question.since > PATIENCE:
+        if question.gone or monotonic() - question.since > PATIENCE:
             self._endings.begin(question.number, question.ids)
         else:
             self._hidden.append(question)

@@ -17,6 +17,20 @@ def read_id(text: str) -> str | None:
     return None if metadata is None else metadata.transactional_id
 
 
+def is_gone(text: str, process: str) -> bool:
+    """Whether a text says that its owner has not given the partition back, and is not ourselves.
+
+    Who is given a partition by the group finds such a text where its owner has died, or has been
+    cut off and may commit no more.
+    """
+    metadata = read(text, None)
+    return (
+        metadata is not None
+        and not metadata.clean
+        and process_of(metadata.transactional_id) != process
+    )
+
+
 def owner_of(stand: Stand) -> str | None:
     """The transactional id of the last owner, if it is told."""
     metadata = metadata_of(stand)

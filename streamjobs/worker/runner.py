@@ -41,7 +41,7 @@ from streamjobs.worker.checks import check
 from streamjobs.worker.commit import CommitCycle, Onward
 from streamjobs.worker.drained import Drained
 from streamjobs.worker.loop import QueueLoop
-from streamjobs.worker.owners import read_id, read_tried
+from streamjobs.worker.owners import is_gone, read_id, read_tried
 from streamjobs.worker.parts import Member, Parts, State
 from streamjobs.worker.source import Source
 from streamjobs.worker.taking import Taking, Topics
@@ -286,7 +286,8 @@ class Worker:
             )
 
         def make_taking(consumer: GroupConsumer) -> Taking:
-            asks = Inquiry(source.settings, topics.group, read_id, read_tried)
+            gone = partial(is_gone, process=self._process)
+            asks = Inquiry(source.settings, topics.group, read_id, read_tried, gone)
             where = Topics(
                 topics.group,
                 ladder.reads,

@@ -61,7 +61,13 @@ class Asks(Protocol):
     def held_up(self) -> bool: ...  # noqa: D102
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None: ...  # noqa: D102
     def ends(  # noqa: D102
-        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+        self,
+        number: int,
+        token: object,
+        partitions: Sequence[Partition],
+        ids: Sequence[str],
+        *,
+        gone: bool,
     ) -> None: ...
     def answers(self) -> list[Stands | Ends]: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
@@ -245,7 +251,8 @@ class Taking:
             self._stood[answer.number] = found[answer.number]
             partitions = [(topic, answer.number) for topic in answer.of]
             ids = [name for stand in answer.of.values() if (name := owner_of(stand)) is not None]
-            self._asks.ends(answer.number, answer.token, partitions, ids)
+            gone = _vanished(found[answer.number])
+            self._asks.ends(answer.number, answer.token, partitions, ids, gone=gone)
 
     def _commit(self, texts: Mapping[Partition, tuple[int, str]]) -> bool:
         try:

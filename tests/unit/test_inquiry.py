@@ -120,6 +120,7 @@ def asks(broker: Broker) -> Any:
         "shop.mail",
         lambda text: text or None,
         lambda text: text.removeprefix("tried by ") if text.startswith("tried") else None,
+        lambda text: text == "gone",
     )
     yield asks
     asks.close()
@@ -164,6 +165,37 @@ def test_a_transaction_that_keeps_offsets_unstable_is_ended_by_the_id_beside_the
 
     assert broker.initialised == ["old-owner"]
     assert answer.of["shop.mail"].offset == 4
+
+
+@pytest.mark.parametrize(("text", "at_once"), [("gone", True), ("old-owner", False)])
+def test_what_an_owner_that_is_gone_left_open_is_ended_at_once(
+    asks: Inquiry, broker: Broker, monkeypatch: pytest.MonkeyPatch, *, text: str, at_once: bool
+) -> None:
+    patience = 60.0 if at_once else 0.5
+    monkeypatch.setattr(inquiry, "PATIENCE", patience)
+    broker.unstable, broker.text = True, text
+    began = monotonic()
+
+    asks.stands({0: ("token", SHARD), 1: ("another", [(SHARD[0][0], 1)])})
+
+    until(lambda: broker.initialised)
+    assert (monotonic() - began < patience) is at_once
+    assert broker.initialised == [text]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_so_is_one_that_hides_the_end_of_a_tier(
+    asks: Inquiry, broker: Broker, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    patience = 60.0 if gone else 0.5
+    monkeypatch.setattr(inquiry, "PATIENCE", patience)
+    broker.hidden = 3
+    began = monotonic()
+
+    asks.ends(0, "token", SHARD, ["older-owner"], gone=gone)
+
+    until(lambda: broker.initialised)
+    assert (monotonic() - began < patience) is gone
 
 
 def test_that_a_transaction_has_ended_is_seen_before_the_call_returns(

@@ -54,7 +54,10 @@ class Asks:
             stood = {t: self.script.stands.get(t, Stand(None)) for t, _ in partitions}
             self.ready.append(Stands(number, token, stood))
 
-    def ends(self, number: int, token: object, partitions: Any, _: Sequence[str]) -> None:
+    def ends(
+        self, number: int, token: object, partitions: Any, _: Sequence[str], *, gone: bool
+    ) -> None:
+        assert isinstance(gone, bool)
         self.ready.append(Ends(number, token, {topic: 0 for topic, _ in partitions}))
 
     def answers(self) -> list[Stands | Ends]:

@@ -22,11 +22,13 @@ from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import CommitRefused
-from streamjobs.worker.owners import read_id, read_tried
+from streamjobs.worker.owners import is_gone, read_id, read_tried
 from streamjobs.worker.strays import RETRY
 from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
 
 SHARD: list[Partition] = [(topic, 0) for topic in (MAIN, SHORT, LONG)]
+# Processes, as they stand in transactional ids.
+FORMER, OURS = "0123456789abcdef", "fedcba9876543210"
 IDS = {MAIN: "main-id", SHORT: "short-id", LONG: "long-id"}
 
 
@@ -55,8 +57,15 @@ class Scene:
             self._ready.append(Stands(number, token, of, self.members))
 
     def ends(
-        self, number: int, token: object, partitions: Sequence[Partition], ids: Sequence[str]
+        self,
+        number: int,
+        token: object,
+        partitions: Sequence[Partition],
+        ids: Sequence[str],
+        *,
+        gone: bool,
     ) -> None:
+        self.gone = gone
         self.diary.append(("ends", *ids))
         self._ready.append(Ends(number, token, {topic: self.high for topic, _ in partitions}))
 
@@ -270,6 +279,29 @@ def test_a_foreign_text_is_said_and_ignored(caplog: pytest.LogCaptureFixture) ->
     assert scene.started(4, 5) == [4, 5]
 
 
+@pytest.mark.parametrize(
+    ("stand", "gone"),
+    [
+        (left(4, []), True),
+        (left(4, [], clean=True), False),
+        (left(4, [], name=f"shop.mail.{FORMER}.00000001"), True),
+        (left(4, [], name=f"shop.mail.{OURS}.00000001"), False),
+        (Stand(4, "checkpoint 17"), False),
+    ],
+    ids=["nameless", "given back", "another's", "our own", "not ours"],
+)
+def test_an_owner_is_gone_that_has_not_given_back_what_we_are_given(
+    stand: Stand, *, gone: bool
+) -> None:
+    assert is_gone(stand.text or "", OURS) is gone
+
+    scene = Scene()
+    scene.stood = {MAIN: stand}
+    scene.assigned()
+    scene.go_on(mine=f"shop.mail.{OURS}.00000002")
+    assert scene.gone is gone
+
+
 def test_suspects_are_expected_as_soon_as_an_owner_seems_to_have_vanished() -> None:
     # where it has left a transaction open, its offsets are not known for a while
     scene = Scene()
@@ -357,7 +389,6 @@ def test_an_offset_beyond_the_end_says_nothing_where_it_may_begin_anew(
     assert (offsets.get((MAIN, 0)) == 1_000) is not from_earliest
 
 
-FORMER, OURS = "0123456789abcdef", "fedcba9876543210"
 TRIED = Suspicion(doubt=True, crashes=((4, 2),), trying=True, rounds=ALONE_FROM)
 
 
