@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from streamjobs.cli.app_loader import AppLoader
+from streamjobs.cli.ending import tell_where_it_crashed
 from streamjobs.cli.output import complain, escape_unwritable
 from streamjobs.errors import (
     ConfigurationError,
@@ -112,6 +113,7 @@ def cli(ctx: click.Context, app: str | None) -> None:
 def main() -> None:
     """Run the command line and exit."""
     escape_unwritable()
+    tell_where_it_crashed()
     cli(prog_name="streamjobs")
 
 

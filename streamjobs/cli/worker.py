@@ -91,6 +91,7 @@ def worker(
     128 and its number after a second signal, or after one that ended a drain before all was done.
     """
     from streamjobs.cli.child import child_command, log_to_stderr, source_of
+    from streamjobs.cli.ending import skip_exit_handlers
     from streamjobs.worker.runner import Options, Worker
 
     log_to_stderr(log_level)
@@ -110,8 +111,11 @@ def worker(
     running = Worker(source, names, options)
     seen = _stop_on_signals(running.stop)
     _search_less_garbage()
-    with _served(running, http_host, port):
-        running.run()
+    try:
+        with _served(running, http_host, port):
+            running.run()
+    finally:
+        skip_exit_handlers()
     reports = running.report()
     if as_json:
         for report in reports:

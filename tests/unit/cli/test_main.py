@@ -39,8 +39,8 @@ def test_help_names_every_command_and_imports_none() -> None:
         "try: cli(['--help'])\n"
         "except SystemExit as end: assert end.code == 0\n"
         "there = [m for m in sys.modules if m.startswith('streamjobs.cli.')]\n"
-        "assert sorted(there) == ['streamjobs.cli.app_loader', 'streamjobs.cli.main',"
-        " 'streamjobs.cli.output'], there\n"
+        "assert sorted(there) == ['streamjobs.cli.app_loader', 'streamjobs.cli.ending',"
+        " 'streamjobs.cli.main', 'streamjobs.cli.output'], there\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60
