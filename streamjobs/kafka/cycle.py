@@ -6,7 +6,8 @@ import logging
 import math
 import secrets
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -46,6 +47,12 @@ PROGRESS_TIMEOUT = 0.5
 # for want of replicas, that would be for ever; with another id one can go on, and what was aborted
 # stays so.
 ABORT_PATIENCE = 5.0
+# Seconds that a commit is asked for, before another client of the same id asks what it came to. A
+# coordinator is replaced sooner; a client of librdkafka (2.16) that has lost sight of it may never
+# find it: "TxnCoordinator: Timed out 1 out-queue", with all brokers up, for minutes in a campaign.
+COMMIT_PATIENCE = 10.0
+# Seconds between questions what a transaction came to.
+ASK_AGAIN = 0.1
 
 
 # What a broker will say of the same record again, until somebody changes the topic or its rights.
@@ -77,8 +84,8 @@ class _Producing:
             linger_ms=0,
             **extra,
         )
-        self._settings = settings
-        self._producer = Producer(config)
+        self._settings, self._config = settings, config
+        self._producer = Producer(dict(config))
         self._failures: dict[tuple[str, int], KafkaError] = {}
 
     @property
@@ -200,8 +207,21 @@ class TransactionalProducer(_Producing):
         )
         self._ready = False
 
-    def send(self, records: Sequence[Written], offsets: list[TopicPartition], group: Any) -> None:
+    def send(
+        self,
+        records: Sequence[Written],
+        offsets: list[TopicPartition],
+        group: Any,
+        was_committed: Callable[[], bool | None],
+    ) -> None:
         """Write the records and commit the offsets in one transaction.
+
+        Args:
+            records: what to write.
+            offsets: what to commit of the group, with what stands beside them.
+            group: its metadata, which fences.
+            was_committed: asks whether these are the group's offsets, where no answer says what the
+                transaction came to; None: not known yet.
 
         Raises:
             CycleFailed: it was aborted, or the producer is used up.
@@ -217,8 +237,6 @@ class TransactionalProducer(_Producing):
             # Flushed first: while partitions are still being added this call blocks up to 65 ms.
             self._send_offsets(offsets, group, OFFSETS_TIMEOUT)
             hit("txn.offsets-sent")
-            self._commit()
-            hit("txn.committed")
         except CycleFailed as failed:
             if failed.stuck:
                 raise
@@ -227,6 +245,8 @@ class TransactionalProducer(_Producing):
             raise self._abort(failed.refused) or failed from failed
         except KafkaException as error:
             raise self._give_up(error, records) from error
+        self._commit_or_find_out(records, was_committed)
+        hit("txn.committed")
 
     def close(self) -> None:
         """Nothing is open between cycles; the client goes with its last reference."""
@@ -273,8 +293,56 @@ class TransactionalProducer(_Producing):
                 stuck=True,
             )
 
-    def _commit(self) -> None:
-        self._until_done(self._producer.commit_transaction)
+    def _commit(self, patience: float = math.inf) -> None:
+        self._until_done(self._producer.commit_transaction, patience)
+
+    def _commit_or_find_out(
+        self, records: Sequence[Written], was_committed: Callable[[], bool | None]
+    ) -> None:
+        try:
+            self._commit(COMMIT_PATIENCE)
+        except KafkaException as error:
+            inner = kafka_error(error)
+            if inner.txn_requires_abort():
+                raise self._give_up(error, records) from error
+            self._find_out(inner, was_committed)
+
+    def _find_out(self, error: KafkaError, was_committed: Callable[[], bool | None]) -> None:
+        """Return where a commit without an answer was made, and raise where it was not.
+
+        Whoever initialises a transactional id ends its transaction, the way it was to end if a
+        coordinator knows of that; the group's offsets, once stable, tell which way it was. A client
+        that was fenced has had that done by somebody else.
+
+        Raises:
+            CycleFailed: it was not.
+        """
+        if not error.fatal():
+            logger.warning(
+                "transaction %s: no answer to its commit within %g s (%s): another client of its "
+                "id ends it, and the group's offsets tell what it came to",
+                self.transactional_id,
+                COMMIT_PATIENCE,
+                error.str(),
+            )
+            error = self._renew() or error
+        pause = threading.Event()
+        while (committed := was_committed()) is None:
+            pause.wait(ASK_AGAIN)
+        if not committed:
+            raise CycleFailed(f"not committed: {error.str()}", fatal=error.fatal())
+
+    def _renew(self) -> KafkaError | None:
+        """Go on with another client of the same id; return why that one is used up, if it is."""
+        before, self._ready = [self._producer], False
+        self._producer = Producer(dict(self._config))
+        returns_within(CALL_TIMEOUT, before.clear)
+        try:
+            self._until_done(self._producer.init_transactions)
+        except KafkaException as error:
+            return kafka_error(error)
+        self._ready = True
+        return None
 
     def _until_done(self, call: Any, patience: float = math.inf) -> None:
         """Ask again while the answer is that it takes longer: never abort what may be committed."""

@@ -254,6 +254,30 @@ class GroupConsumer:
                 what = f"{done.topic}[{done.partition}]: {done.error.str()}"
                 raise CommitRefused(what, gone=done.error.code() in REMOVED)
 
+    def committed(
+        self, partitions: Collection[Partition], timeout: float
+    ) -> dict[Partition, tuple[int, str]] | None:
+        """Ask for the group's stable offsets of these, with the text beside each.
+
+        Returns:
+            Those that there are; None where it has no answer in so many seconds, as long as a
+            transaction that has offsets of these is open.
+        """
+        asked = [TopicPartition(*pair) for pair in partitions]
+        try:
+            found = self._consumer.committed(asked, timeout=timeout)
+        except KafkaException as error:
+            told = kafka_error(error).str()
+            logger.info("group %s: no stable offsets yet: %s", self.group, told)
+            return None
+        if any(at.error is not None for at in found):
+            return None
+        return {
+            (at.topic, at.partition): (at.offset, at.metadata or "")
+            for at in found
+            if at.offset != OFFSET_INVALID
+        }
+
     def coordinated(self, timeout: float) -> bool:
         """Whether the group's coordinator answers within so many seconds.
 

@@ -11,6 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from streamjobs.clock import monotonic, wall
@@ -212,10 +213,26 @@ class CommitCycle:
             self._producer = self._make_producer(self.transactional_id or "")
         self._look_first(records)
         if isinstance(self._producer, TransactionalProducer):
-            self._producer.send(records, offsets, self._consumer.metadata)
+            asks = partial(self._was_committed, cycle)
+            self._producer.send(records, offsets, self._consumer.metadata, asks)
         else:
             self._producer.send(records)
             self._consumer.commit(offsets)
+
+    def _was_committed(self, cycle: Cycle) -> bool | None:
+        """Whether the group's offsets are those of this cycle; None: not known yet.
+
+        A cycle with moves commits something of at least one partition that was not so before: a
+        move of which nothing could be told waits (``Outbox.take``). Of partitions that are
+        somebody else's by now nothing follows, and what becomes of them is theirs to decide.
+        """
+        standing = self._engine.standing
+        texts = self._texts(cycle)
+        news = [pair for pair, note in cycle.notes.items() if not note.same(standing.get(pair))]
+        if not news:
+            return False
+        found = self._consumer.committed(news, COORDINATOR_PATIENCE)
+        return None if found is None else any(found.get(pair) == texts[pair] for pair in news)
 
     def _look_first(self, records: Sequence[Onward]) -> None:
         """Ask whether topics that were refused are there, before a second is waited for them."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from queue import Queue
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka import cycle
@@ -97,6 +98,11 @@ class Place:
         return [record.value for record in read(self.settings(), ranges)]
 
 
+def unasked() -> bool:
+    """What no cycle asks that has an answer."""
+    raise AssertionError("it was asked what the transaction came to")
+
+
 @pytest.fixture
 def place(kafka_broker: Broker, app_name: str, group_protocol: GroupProtocol) -> Iterator[Place]:
     with ExitStack() as stack:
@@ -107,7 +113,7 @@ def test_records_and_offsets_become_visible_together(place: Place) -> None:
     member = place.member()
     producer = TransactionalProducer(place.settings(), place.name)
 
-    producer.send([Onward(place.main, 1, b"k", b"v")], place.offset(3), member.metadata)
+    producer.send([Onward(place.main, 1, b"k", b"v")], place.offset(3), member.metadata, unasked)
 
     assert place.there(place.main, 2) == [b"v"]
     assert place.committed() == 3
@@ -123,11 +129,11 @@ def test_when_one_record_is_refused_neither_the_others_nor_the_offsets_are_there
 
     # when it is sent, then it fails and names the topic
     with pytest.raises(CycleFailed, match=rf"not delivered: {place.small}\[0\]") as caught:
-        producer.send(records, place.offset(3), member.metadata)
+        producer.send(records, place.offset(3), member.metadata, unasked)
     assert not caught.value.fatal
 
     # and the same producer sends the next one, beside which there is nothing
-    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata)
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata, unasked)
     assert place.there(place.main, 2) == [b"b"]
     assert place.there(place.small, 1) == []
     assert place.committed() == 1
@@ -143,8 +149,8 @@ def test_who_has_left_the_group_is_fenced(place: Place) -> None:
 
     # when a cycle is sent in its name, then nothing of it is there
     with pytest.raises(CycleFailed):
-        producer.send([Onward(place.main, 1, None, b"zombie")], place.offset(9), metadata)
-    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata)
+        producer.send([Onward(place.main, 1, None, b"zombie")], place.offset(9), metadata, unasked)
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(1), member.metadata, unasked)
 
     assert place.there(place.main, 2) == [b"b"]
     assert place.committed() == 1
@@ -154,18 +160,18 @@ def test_a_fenced_producer_says_that_it_is_used_up(place: Place) -> None:
     # given two producers of one transactional id, as never happens, and the later one has begun
     member = place.member()
     early, late = (TransactionalProducer(place.settings(), place.name) for _ in range(2))
-    early.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    early.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
     late._producer = type(late._producer)(
         {
             "bootstrap.servers": place.bootstrap,
             "transactional.id": early.transactional_id,
         }
     )
-    late.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+    late.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata, unasked)
 
     # when the earlier goes on, then it fails for good
     with pytest.raises(CycleFailed) as caught:
-        early.send([Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata)
+        early.send([Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, unasked)
 
     assert caught.value.fatal
     assert sorted(v or b"" for v in place.there(place.main, 2)) == [b"a", b"b"]
@@ -198,7 +204,7 @@ def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what
     # given a client that sends no offsets, whatever time it is given
     member = place.member()
     producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
     stuck = Stuck(producer._producer)
     producer._producer = cast("Any", stuck)
 
@@ -207,14 +213,16 @@ def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what
         hurried.setattr(cycle, "OFFSETS_TIMEOUT", 0.2)
         hurried.setattr(cycle, "OFFSETS_GRACE", 0.1)
         with pytest.raises(CycleFailed, match="is given up") as caught:
-            producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata)
+            producer.send(
+                [Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata, unasked
+            )
     assert caught.value.fatal
     assert caught.value.stuck
 
     # and the next producer of its id need not wait until the transaction has timed out
     began = monotonic()
     after = TransactionalProducer(place.settings(), fixed=producer.transactional_id)
-    after.send([Onward(place.main, 1, None, b"c")], place.offset(2), member.metadata)
+    after.send([Onward(place.main, 1, None, b"c")], place.offset(2), member.metadata, unasked)
     assert monotonic() - began < TRANSACTION_TIMEOUT_MS / 1250
 
     # and what was stuck commits nothing when it goes on after all
@@ -222,6 +230,105 @@ def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what
     assert isinstance(stuck.came_to.get(timeout=30), KafkaException)
     assert place.there(place.main, 2) == [b"a", b"c"]
     assert place.committed() == 2
+
+
+class Unanswered:
+    """A client whose commit has no answer: as where it has lost sight of its coordinator."""
+
+    def __init__(self, client: Any, *, commits: bool) -> None:
+        self._client, self._commits = client, commits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def commit_transaction(self, timeout: float) -> None:
+        if self._commits:
+            self._client.commit_transaction(timeout)
+            self._commits = False
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["it was made", "it was not"])
+def test_what_a_commit_without_an_answer_came_to_is_found_out_by_another_client_of_its_id(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, commits: bool
+) -> None:
+    # given a client whose commit is not answered, whether it was made or not
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    before = producer._producer
+    producer._producer = cast("Any", Unanswered(before, commits=commits))
+    monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.2)
+    pair = (place.main, 0)
+
+    def was_committed() -> bool | None:
+        found = member.committed([pair], 1.0)
+        return None if found is None else found[pair] == (2, "")
+
+    # when a cycle is sent, then it says what is true, and does not wait until it has timed out
+    began = monotonic()
+    send = partial(producer.send, [Onward(place.main, 1, None, b"b")], place.offset(2))
+    if commits:
+        send(member.metadata, was_committed)
+    else:
+        with pytest.raises(CycleFailed, match="not committed: no answer") as caught:
+            send(member.metadata, was_committed)
+        assert not caught.value.fatal
+    assert monotonic() - began < TRANSACTION_TIMEOUT_MS / 1250
+    assert place.there(place.main, 2) == [b"a", b"b"][: 1 + commits]
+    assert place.committed() == 1 + commits
+
+    # and the next one is made by another client
+    assert producer._producer is not before
+    producer.send([Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, unasked)
+    assert place.there(place.main, 2) == [b"a", b"b", b"c"][:: 1 if commits else 2]
+    assert place.committed() == 3
+
+
+def test_no_stable_offsets_are_told_while_a_transaction_has_some_open(place: Place) -> None:
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    pair = (place.main, 0)
+    assert member.committed([pair, (place.main, 1)], 10.0) == {pair: (1, "")}
+
+    producer._producer.begin_transaction()
+    producer._producer.send_offsets_to_transaction(place.offset(2), member.metadata, 10.0)
+    assert member.committed([pair], 0.5) is None
+
+    producer._producer.commit_transaction(10.0)
+    assert member.committed([pair], 10.0) == {pair: (2, "")}
+
+
+def test_who_was_fenced_at_its_commit_asks_what_it_came_to(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given one whose commit was made, and whose answer is that another has its id by then
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    client = producer._producer
+
+    class Fenced(Unanswered):
+        def commit_transaction(self, timeout: float) -> None:
+            client.commit_transaction(timeout)
+            raise KafkaException(KafkaError(KafkaError._FENCED, "fenced", fatal=True))
+
+    monkeypatch.setattr(producer, "_producer", Fenced(client, commits=True))
+    asked = iter([None, True])
+
+    # then it is asked until that is known
+    producer.send(
+        [Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata, lambda: next(asked)
+    )
+    assert next(asked, "all") == "all"
+
+    monkeypatch.setattr(producer, "_producer", Fenced(client, commits=True))
+    with pytest.raises(CycleFailed, match="not committed: fenced") as caught:
+        producer.send(
+            [Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, lambda: False
+        )
+    assert caught.value.fatal
 
 
 def test_no_two_producers_fence_each_other_by_chance(place: Place) -> None:
@@ -235,7 +342,7 @@ def test_the_metadata_is_that_of_the_present_generation(place: Place) -> None:
     # given a member that has committed, and another that joins after it
     first = place.member()
     producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), first.metadata)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), first.metadata, unasked)
     others: list[Any] = []
     second = place.join(others)
     deadline = monotonic() + 40
@@ -245,7 +352,7 @@ def test_the_metadata_is_that_of_the_present_generation(place: Place) -> None:
         second.poll(0.05)
 
     # when it commits again, then it is taken
-    producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), first.metadata)
+    producer.send([Onward(place.main, 1, None, b"b")], place.offset(2), first.metadata, unasked)
     assert place.committed() == 2
 
 
@@ -257,7 +364,7 @@ def test_a_full_local_queue_holds_the_cycle_back_and_drops_nothing(place: Place,
 
     if kind == "transactional":
         producer = TransactionalProducer(settings, place.name)
-        producer.send(records, place.offset(3), place.member().metadata)
+        producer.send(records, place.offset(3), place.member().metadata, unasked)
     else:
         IdempotentProducer(settings).send(records)
 
@@ -279,16 +386,16 @@ def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.Monk
     # given a broker that answers the commit later than a call waits
     member = place.member()
     producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
     asked: list[float] = []
-    until_done: Callable[[Any], None] = producer._until_done
+    until_done: Callable[[Any, float], None] = producer._until_done
 
-    def hurried(call: Any) -> None:
+    def hurried(call: Any, patience: float) -> None:
         def first_in_a_hurry(timeout: float) -> None:
             asked.append(timeout)
             call(0.000001 if len(asked) == 1 else timeout)
 
-        until_done(first_in_a_hurry)
+        until_done(first_in_a_hurry, patience)
 
     monkeypatch.setattr(producer, "_until_done", hurried)
 
@@ -298,7 +405,9 @@ def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.Monk
         assert offset < 20
         asked.clear()
         offset += 1
-        producer.send([Onward(place.main, 1, None, b"b")], place.offset(offset), member.metadata)
+        producer.send(
+            [Onward(place.main, 1, None, b"b")], place.offset(offset), member.metadata, unasked
+        )
 
     # then it is asked again, and committed once
     assert place.there(place.main, offset) == [b"a", *[b"b"] * (offset - 1)]
@@ -318,7 +427,7 @@ def test_a_topic_that_is_not_there_is_told_soon_and_nothing_is_left_of_it(
 
     def send(records: list[Onward], offset: int) -> None:
         if kind == "transactional":
-            transactional.send(records, place.offset(offset), member.metadata)
+            transactional.send(records, place.offset(offset), member.metadata, unasked)
         else:
             idempotent.send(records)
 

@@ -154,7 +154,7 @@ def test_the_end_is_told_past_the_marker_of_a_transaction(place: Place) -> None:
     poll_until(lambda: len(owned) == 2, consumer)
     producer = TransactionalProducer(place.settings, place.name)
     offset = [TopicPartition(place.name, 1, 0)]
-    producer.send([Onward(place.name, 0, None, b"v")], offset, consumer.metadata)
+    producer.send([Onward(place.name, 0, None, b"v")], offset, consumer.metadata, lambda: None)
 
     brought = Polled()
     deadline = monotonic() + 40

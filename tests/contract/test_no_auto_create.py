@@ -113,7 +113,7 @@ def test_no_move_and_no_question_makes_one(
         )
         offsets = [TopicPartition(main, 0, 0)]
         sends: list[Callable[[list[Onward]], None]] = [
-            lambda records: transactional.send(records, offsets, consumer.metadata),
+            lambda records: transactional.send(records, offsets, consumer.metadata, lambda: None),
             idempotent.send,
         ]
         for send in sends:

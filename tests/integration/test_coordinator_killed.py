@@ -74,7 +74,7 @@ class Cycles:
         offsets = self._consumer.offsets({(self._topic, 0): (0, "")})
         record = Onward(self._topic, 0, b"k", b"v")
         try:
-            self._producer.send([record], offsets, self._consumer.metadata)
+            self._producer.send([record], offsets, self._consumer.metadata, lambda: False)
         except CycleFailed as error:
             if error.fatal:  # as a worker's commit cycle does it
                 same = self._producer.transactional_id if error.stuck else None

@@ -26,6 +26,6 @@ def test_a_new_producer_does_not_wait_for_its_brokers_for_ever(
     for _ in range(2):
         began = monotonic()
         with pytest.raises(CycleFailed, match="not begun") as caught:
-            producer.send([Onward("shop.mail", 0, None, b"v")], [], None)
+            producer.send([Onward("shop.mail", 0, None, b"v")], [], None, lambda: None)
         assert monotonic() - began < 30
         assert not caught.value.fatal

@@ -59,6 +59,9 @@ class Stand:
     texts: dict[Partition, str] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     coordinators: list[bool] = field(default_factory=list)
+    found: dict[Partition, tuple[int, str]] | None = None
+    was_committed: Callable[[], bool | None] | None = None
+    on_send: Callable[[], Exception] | None = None
 
     def __post_init__(self) -> None:
         consumer: Any = self
@@ -93,6 +96,12 @@ class Stand:
     def coordinated(self, _timeout: float) -> bool:
         return self.coordinators.pop(0) if self.coordinators else True
 
+    def committed(
+        self, partitions: Iterable[Partition], _timeout: float
+    ) -> dict[Partition, tuple[int, str]] | None:
+        self.diary.append(("asked", *partitions))
+        return self.found
+
     def begin_commit(self, offsets: list[Any], done: Callable[[Any], None]) -> None:
         self.diary.append(("begin", dict(offsets)))
         self.answers.append(done)
@@ -115,7 +124,10 @@ class Stand:
 
             def send(self, records: list[Onward], *rest: Any) -> None:
                 told = (dict(rest[0]), rest[1]) if rest else ()
+                stand.was_committed = rest[2] if rest else None
                 stand.diary.append(("send", records, *told))
+                if stand.on_send is not None:
+                    raise stand.on_send()
                 if stand.send_refusals:
                     raise stand.send_refusals.pop(0)
 
@@ -234,6 +246,32 @@ def test_a_move_its_headers_and_its_offset_are_one_transaction(stand: Stand) -> 
     ours = dict(record.headers[:-2])
     assert (ours["sj-attempt"], ours["sj-origin"], ours["sj-worker"]) == (b"1", b"T:0:7", b"w1")
     assert stand.counted("transaction", "committed") == 1
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_what_a_transaction_came_to_is_read_from_the_groups_offsets(
+    stand: Stand, *, made: bool
+) -> None:
+    # Given a transaction that moves a job, of which other partitions know nothing new
+    stand.driver.main(0, 1)
+    stand.driver.finish(0)
+    assert stand.cycle.run(wait=True)
+    before = {(MAIN, 0): (1, stand.texts[MAIN, 0])}
+    stand.driver.finish(1, FAILED)
+    sent: list[bool | None] = []
+
+    def answer() -> Exception:
+        # While it is not known there is no answer, and then it is one of these
+        assert stand.was_committed is not None
+        sent.append(stand.was_committed())
+        stand.found = {(MAIN, 0): (2, stand.texts[MAIN, 0])} if made else before
+        sent.append(stand.was_committed())
+        return CycleFailed("to be tried again")
+
+    stand.on_send = answer
+    assert not stand.cycle.run()
+    assert sent == [None, made]
+    assert ("asked", (MAIN, 0)) in stand.diary
 
 
 def test_a_job_with_very_many_headers_keeps_its_state_and_a_hundred(stand: Stand) -> None:
