@@ -330,7 +330,8 @@ class TransactionalProducer(_Producing):
         while (committed := was_committed()) is None:
             pause.wait(ASK_AGAIN)
         if not committed:
-            raise CycleFailed(f"not committed: {error.str()}", fatal=error.fatal())
+            what = "the producer is used up" if error.fatal() else "not committed"
+            raise CycleFailed(f"{what}: {error.str()}", fatal=error.fatal())
 
     def _renew(self) -> KafkaError | None:
         """Go on with another client of the same id; return why that one is used up, if it is."""

@@ -324,7 +324,7 @@ def test_who_was_fenced_at_its_commit_asks_what_it_came_to(
     assert next(asked, "all") == "all"
 
     monkeypatch.setattr(producer, "_producer", Fenced(client, commits=True))
-    with pytest.raises(CycleFailed, match="not committed: fenced") as caught:
+    with pytest.raises(CycleFailed, match="used up: fenced") as caught:
         producer.send(
             [Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, lambda: False
         )

@@ -19,8 +19,8 @@ if IN_WORKER:
         def commit_transaction(self, timeout):
             first = Unanswered.deaf is None
             if first:
-                Unanswered.deaf = id(self)
-            if Unanswered.deaf != id(self):
+                Unanswered.deaf = self
+            if Unanswered.deaf is not self:
                 return super().commit_transaction(timeout)
             if first and MADE:
                 super().commit_transaction(10)
