@@ -60,7 +60,11 @@ class StalePatch(Exception):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a history is played with: the modules' names that it needs."""
+    """What a history is played with: the modules' names that it needs.
+
+    Attributes:
+        hurried: whether it counts as running in circles sooner.
+    """
 
     engine: Any
     ladder: Any
@@ -69,6 +73,7 @@ class Parts:
     shell: Any
     evictions: Counter[str]
     modules: tuple[ModuleType, ...]
+    hurried: bool = False
 
     def shrink(self, small: bool) -> None:
         """Set the engine's limits small, so that short histories reach them, or as they are."""
@@ -160,7 +165,9 @@ class _Loader:
             engine, ladder, results, headers, shell = map(self._load, (*WANTED, WORKER))
             inside = [m for name, m in sys.modules.items() if name.startswith(self._alias)]
             evictions = _count_evictions(self._load(PARKING).Parking)
-            return Parts(engine, ladder, results, headers, shell, evictions, tuple(inside))
+            return Parts(
+                engine, ladder, results, headers, shell, evictions, tuple(inside), hurried=True
+            )
         finally:
             for name in [n for n in sys.modules if n.startswith(self._alias)]:
                 del sys.modules[name]

@@ -54,8 +54,7 @@ class World:
         )
         parts.shrink(setup.small)
         # A planted bug often makes it run in circles: that shows sooner.
-        clean = parts.engine.__name__.startswith("streamjobs.")
-        self._most_turns = MOST_TURNS if clean else MOST_TURNS // 5
+        self._most_turns = MOST_TURNS // 5 if parts.hurried else MOST_TURNS
         self._queue: list[tuple[float, int, Any]] = []
         self._count = self._takes = self._names = self._producers = self._turns = 0
         self._enqueued = 0

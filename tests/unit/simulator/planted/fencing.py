@@ -25,14 +25,6 @@ FENCING = (
         seed=3,
     ),
     Patch(
-        "a try that ended nothing counts",
-        SUSPICION,
-        "left = [(offset, count - 1)] if count > 1 else []",
-        "left = [(offset, count)]",
-        fencing=True,
-        seed=3,
-    ),
-    Patch(
         "whoever finds a mark counts it, whether its job was being tried or not",
         METADATA,
         "found = told.forgives() if ours or lives else told.rests()",
@@ -92,7 +84,7 @@ FENCING = (
         "shard.wipe()",
         "shard.active = shard.answered = False",
         fencing=True,
-        seed=1001,
+        seed=1214,
     ),
     Patch(
         "what belongs to an assignment that is over still runs",
@@ -132,13 +124,6 @@ FENCING = (
         fencing=True,
     ),
     Patch(
-        "jobs of a shard that is being given back begin",
-        ENGINE,
-        "log.begins = False",
-        "pass",
-        fencing=True,
-    ),
-    Patch(
         "a parked job that is not in memory is forgotten",
         INTAKE,
         "lanes[key] = (place, due, waiting)",
@@ -158,7 +143,7 @@ FENCING = (
         "if log is None or log.stale:\nreturn",
         "if log is None:\n    return",
         fencing=True,
-        seed=103,
+        seed=208,
     ),
     Patch(
         "a cycle of an assignment that is over counts as committed",

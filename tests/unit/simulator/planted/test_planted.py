@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 from unit.simulator.parts import Patch, StalePatch, load
+from unit.simulator.planted.fencing import ENGINE
 from unit.simulator.planted.hunt import catch
 from unit.simulator.planted.patches import PATCHES
+from unit.simulator.simulate import play_seed
 
 
 @pytest.mark.timeout(300)
@@ -12,6 +14,15 @@ def test_a_planted_bug_is_caught(patch: Patch) -> None:
     found = catch(patch, load())
 
     assert found is not None, f"{patch.name}: {patch.file} may have it, and no history shows it"
+
+
+def test_a_history_that_is_only_long_catches_nothing() -> None:
+    # given one that takes more turns than are given to the code with a bug
+    line = "log.begins = False"
+    none = Patch("no bug", ENGINE, line, line, seed=369)
+    assert "in circles" in getattr(play_seed(369, load([none])), "error", "")
+
+    assert catch(none, load(), seeds=370) is None
 
 
 def test_planted_bugs_have_names_of_their_own() -> None:
