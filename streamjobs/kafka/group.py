@@ -259,17 +259,23 @@ class GroupConsumer:
     ) -> dict[Partition, tuple[int, str]] | None:
         """Ask for the group's stable offsets of these, with the text beside each.
 
+        By a client of its own: that of a member that the group has removed is refused by KIP-848
+        groups until it is polled, and one may have lost sight of the group's coordinator.
+
         Returns:
             Those that there are; None where it has no answer in so many seconds, as long as a
             transaction that has offsets of these is open.
         """
         asked = [TopicPartition(*pair) for pair in partitions]
+        asks = Consumer(consumer_config(self._settings, self.group, logger=silent))
         try:
-            found = self._consumer.committed(asked, timeout=timeout)
+            found = asks.committed(asked, timeout=timeout)
         except KafkaException as error:
             told = kafka_error(error).str()
             logger.info("group %s: no stable offsets yet: %s", self.group, told)
             return None
+        finally:
+            asks.close()
         if any(at.error is not None for at in found):
             return None
         return {

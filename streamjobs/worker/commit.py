@@ -35,6 +35,8 @@ logger = logging.getLogger("streamjobs.worker")
 
 # Seconds for an answer of the group's coordinator, before a commit that would wait for it for long.
 COORDINATOR_PATIENCE = 1.0
+# Seconds for one question for stable offsets by a new client, which has to connect first.
+STABLE_PATIENCE = 5.0
 # Seconds before a record that the broker refused for good is tried again, and between its alarms.
 REFUSED_RETRY, REFUSED_TOLD = 5.0, 60.0
 
@@ -231,7 +233,7 @@ class CommitCycle:
         news = [pair for pair, note in cycle.notes.items() if not note.same(standing.get(pair))]
         if not news:
             return False
-        found = self._consumer.committed(news, COORDINATOR_PATIENCE)
+        found = self._consumer.committed(news, STABLE_PATIENCE)
         return None if found is None else any(found.get(pair) == texts[pair] for pair in news)
 
     def _look_first(self, records: Sequence[Onward]) -> None:
