@@ -224,17 +224,17 @@ class CommitCycle:
     def _was_committed(self, cycle: Cycle) -> bool | None:
         """Whether the group's offsets are those of this cycle; None: not known yet.
 
-        A cycle with moves commits something of at least one partition that was not so before: a
-        move of which nothing could be told waits (``Outbox.take``). Of partitions that are
-        somebody else's by now nothing follows, and what becomes of them is theirs to decide.
+        Asked of the partitions that it writes from: what is beside their offsets tells that these
+        records are done with, which no other commit has told (``Outbox.take``). Of the others it
+        may be what a plain commit told before. Where all are somebody else's by now, nothing is
+        there of ours, and what becomes of them is theirs to decide.
         """
-        standing = self._engine.standing
+        logs = [move.record.log for move in cycle.moves]
+        logs += [record.log for record, _ in cycle.children]
         texts = self._texts(cycle)
-        news = [pair for pair, note in cycle.notes.items() if not note.same(standing.get(pair))]
-        if not news:
-            return False
-        found = self._consumer.committed(news, STABLE_PATIENCE)
-        return None if found is None else any(found.get(pair) == texts[pair] for pair in news)
+        sources = {(log.topic, log.partition) for log in logs}
+        found = self._consumer.committed(sources, STABLE_PATIENCE)
+        return None if found is None else any(found.get(pair) == texts[pair] for pair in sources)
 
     def _look_first(self, records: Sequence[Onward]) -> None:
         """Ask whether topics that were refused are there, before a second is waited for them."""

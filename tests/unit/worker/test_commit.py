@@ -252,19 +252,23 @@ def test_a_move_its_headers_and_its_offset_are_one_transaction(stand: Stand) -> 
 def test_what_a_transaction_came_to_is_read_from_the_groups_offsets(
     stand: Stand, *, made: bool
 ) -> None:
-    # Given a transaction that moves a job, of which other partitions know nothing new
+    # Given a transaction that moves a job, and tells of another partition what is told already
     stand.driver.main(0, 1)
     stand.driver.finish(0)
     assert stand.cycle.run(wait=True)
-    before = {(MAIN, 0): (1, stand.texts[MAIN, 0])}
+    before = (1, stand.texts[MAIN, 0])
     stand.driver.finish(1, FAILED)
+    stand.driver.engine.ended(SHORT, 0, 7, 0.0)
     sent: list[bool | None] = []
 
     def answer() -> Exception:
         # While it is not known there is no answer, and then it is one of these
         assert stand.was_committed is not None
         sent.append(stand.was_committed())
-        stand.found = {(MAIN, 0): (2, stand.texts[MAIN, 0])} if made else before
+        stand.found = {
+            (MAIN, 0): (2, stand.texts[MAIN, 0]) if made else before,
+            (SHORT, 0): (7, stand.texts[SHORT, 0]),
+        }
         sent.append(stand.was_committed())
         return CycleFailed("to be tried again")
 
