@@ -32,6 +32,7 @@ from streamjobs.kafka.membership import (
     NotAMember,
 )
 from streamjobs.kafka.rights import GROUP_DENIED, is_denial
+from streamjobs.kafka.stable import Stable, stable_offsets
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
@@ -254,35 +255,9 @@ class GroupConsumer:
                 what = f"{done.topic}[{done.partition}]: {done.error.str()}"
                 raise CommitRefused(what, gone=done.error.code() in REMOVED)
 
-    def committed(
-        self, partitions: Collection[Partition], timeout: float
-    ) -> dict[Partition, tuple[int, str]] | None:
-        """Ask for the group's stable offsets of these, with the text beside each.
-
-        By a client of its own: that of a member that the group has removed is refused by KIP-848
-        groups until it is polled, and one may have lost sight of the group's coordinator.
-
-        Returns:
-            Those that there are; None where it has no answer in so many seconds, as long as a
-            transaction that has offsets of these is open.
-        """
-        asked = [TopicPartition(*pair) for pair in partitions]
-        asks = Consumer(consumer_config(self._settings, self.group, logger=silent))
-        try:
-            found = asks.committed(asked, timeout=timeout)
-        except KafkaException as error:
-            told = kafka_error(error).str()
-            logger.info("group %s: no stable offsets yet: %s", self.group, told)
-            return None
-        finally:
-            asks.close()
-        if any(at.error is not None for at in found):
-            return None
-        return {
-            (at.topic, at.partition): (at.offset, at.metadata or "")
-            for at in found
-            if at.offset != OFFSET_INVALID
-        }
+    def committed(self, partitions: Collection[Partition], timeout: float) -> Stable | None:
+        """Ask for the group's stable offsets of these; see ``stable_offsets``."""
+        return stable_offsets(self._settings, self.group, partitions, timeout)
 
     def coordinated(self, timeout: float) -> bool:
         """Whether the group's coordinator answers within so many seconds.

@@ -8,11 +8,11 @@ from integration.scene import MakeScene, eventually
 SOURCE = """
 if IN_WORKER:
     from confluent_kafka import KafkaError, KafkaException
-    from streamjobs.kafka import cycle
+    from streamjobs.kafka import cycle, delivery
 
     cycle.COMMIT_PATIENCE = 1.0
 
-    class Unanswered(cycle.Producer):
+    class Unanswered(delivery.Producer):
         # The first client that commits a transaction gets no answer, then or later.
         deaf = None
 
@@ -27,7 +27,7 @@ if IN_WORKER:
             note("unanswered", str(first))
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
 
-    cycle.Producer = Unanswered
+    delivery.Producer = Unanswered
 
 app.queue("mail", partitions=2, retry=Retry(delays=("300ms",)))
 

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer
 from integration.scene import MakeScene, eventually
 
 from streamjobs.cli.child import source_of
-from streamjobs.kafka import cycle, endings, group, inquiry
+from streamjobs.kafka import delivery, endings, group, inquiry
 from streamjobs.kafka.bounded import BOUNDED
 from streamjobs.worker.runner import Options, Worker
 
@@ -90,7 +90,7 @@ def test_the_loop_alone_calls_its_clients(
         (group, "Consumer", Consumer),
         (inquiry, "Consumer", Consumer),
         (endings, "Producer", Producer),
-        (cycle, "Producer", Producer),
+        (delivery, "Producer", Producer),
     ):
         monkeypatch.setattr(module, name, diary.watched(kind))
     scene = make_scene(SOURCE)
