@@ -7,9 +7,12 @@ READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 # Test files run in so many processes, each with a broker of its own; most of them wait for others.
 PROCESSES ?= 3
-SPREAD := -n $(PROCESSES) --dist loadfile
+# Files as they come: those whose tests take longest begin, and tests/unit fills up what is left.
+# By itself pytest-xdist puts files of one test last, and one process has what the others wait for.
+IN_TURN := --dist loadfile --no-loadscope-reorder
+SPREAD := -n $(PROCESSES) $(IN_TURN)
 # With fewer where it takes longest: what waits for a machine that is busy fails first.
-SPREAD_ALL := -n 2 --dist loadfile
+SPREAD_ALL := -n 2 $(IN_TURN)
 BENCH ?= all
 SEEDS ?= 2000
 SEED_START ?= 0

@@ -1,4 +1,4 @@
-"""Background jobs on Kafka: order per key, retries that block nobody, history that runs again."""
+"""Background jobs on Kafka: order per key that survives failure, retries that hold up no other key."""
 
 import logging
 

@@ -9,8 +9,8 @@
     │   ├── TopicsError         topics missing or made differently: names the mending command
     │   └── SchemaConflict      another schema, of other logical types, has this fingerprint
     ├── InvalidArguments        a call that does not fit the job's signature; nothing was sent
-    ├── EnqueueError            the log did not take the record; the caller may try again
-    │   └── JobTooLarge         larger than its topic takes; nothing was sent
+    ├── EnqueueError            the job was not acknowledged; the caller may try again
+    │   └── JobTooLarge         larger than the client takes; nothing was sent
     ├── BrokerUnavailable       no broker answers there; trying again can help
     ├── AuthenticationError     the broker refuses who we are; trying again cannot help
     ├── BrokerSetupError        a development broker could not be had or started
@@ -79,7 +79,7 @@ class InvalidArguments(StreamjobsError, ValueError):
 
 
 class EnqueueError(StreamjobsError):
-    """The log did not acknowledge the record: it may or may not be there.
+    """The job was not acknowledged; where ``job_id`` is set it may be in the log all the same.
 
     Attributes:
         retriable: whether the same call can succeed later.
@@ -93,7 +93,7 @@ class EnqueueError(StreamjobsError):
 
 
 class JobTooLarge(EnqueueError):
-    """A job's record is larger than its topic takes; nothing was sent.
+    """A job's record is larger than the client takes (``message.max.bytes``); nothing was sent.
 
     Attributes:
         job: the job's name.

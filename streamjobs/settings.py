@@ -11,8 +11,8 @@
 ``STREAMJOBS_KAFKA_…``                  any librdkafka property, dots as underscores
 ======================================  ===================================================
 
-A variable that is set to nothing counts as not set. Values of librdkafka properties can be secrets
-and are never shown; of a URL, the part before ``@`` is not.
+A variable that is set to nothing counts as not set. Values of librdkafka properties can be secrets:
+they are not shown, but for those that a property may not have. Of a URL the part before ``@`` is not.
 """
 
 from __future__ import annotations

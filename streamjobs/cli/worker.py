@@ -31,7 +31,7 @@ GARBAGE_THRESHOLD = 20_000
 
 
 @click.command()
-@click.option("-q", "--queue", "queues", multiple=True, help="A queue to run; all when not given.")
+@click.option("-q", "--queue", "queues", multiple=True, help="A queue to run, any number of times; all when not given.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
@@ -39,7 +39,7 @@ GARBAGE_THRESHOLD = 20_000
     show_default=True,
     help="Threads for each queue.",
 )
-@click.option("--drain", is_flag=True, help="Exit when the queues are empty, retries included.")
+@click.option("--drain", is_flag=True, help="Exit when the queues are empty, retries included; no breaker pauses them.")
 @click.option("--fail-on-dead", is_flag=True, help="Exit 3 when this worker made dead letters.")
 @click.option(
     "--drain-budget",
@@ -53,7 +53,7 @@ GARBAGE_THRESHOLD = 20_000
     "--from",
     "begin",
     type=click.Choice(["earliest"]),
-    help="Begin with what is left of a log that lost its beginning and its group's offsets.",
+    help="Where a group's offset is lost, or beyond its log's end: run what the log has, again too.",
 )
 @click.option(
     "--old-partitions",
@@ -88,7 +88,7 @@ def worker(
     """Run jobs until SIGTERM or SIGINT, which lets running jobs end; a second one abandons them.
 
     Exit codes: 0 stopped or drained, 1 failed, 2 wrong settings, 3 dead letters (--fail-on-dead),
-    128 and its number after a second signal, or after one that ended a drain before all was done.
+    143 (SIGTERM) or 130 (Ctrl-C) after a second signal, or one that ended a drain early.
     """
     from streamjobs.cli.child import child_command, log_to_stderr, source_of
     from streamjobs.cli.ending import skip_exit_handlers

@@ -18,8 +18,10 @@ from history.take_overs import limit_of, take_overs
 
 # Brokers stamp records in milliseconds, by a clock that is read at another moment than ours.
 STAMP_SLACK = SECOND // 50
-# A transaction's end is marked this much after its producer was told that it is committed.
-MARKED = SECOND // 4
+# A transaction's end is marked in its partitions, the group's offsets among them, this much after
+# its producer was told that it is committed, at most. Coordinators that have just been elected
+# needed half a second.
+MARKED = 5 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,11 @@ def _from_elsewhere(history: History, source: Stored, copy: Stored) -> str | Non
     for sample in history.samples:
         complete = sample.complete(source)
         if complete and sample.at < copy.at - STAMP_SLACK:
-            return f"{source} was complete before it was moved: {copy}"
+            told = history.told(sample, source)
+            return f"{source} was complete before it was moved: {copy} ({told})"
         if complete is False and moved is not None and sample.asked > moved:
-            return f"{source} was not complete when it had been moved: {copy}"
+            told = history.told(sample, source)
+            return f"{source} was not complete when it had been moved: {copy} ({told})"
     return None
 
 
@@ -251,12 +255,18 @@ def _moved_by(history: History, copy: Stored) -> int | None:
     # Its transaction is the first all of whose records were acknowledged after it was stamped: the
     # one before may just have been committed.
     written = next((n for n, h in enumerate(after) if h.name == "txn.produced"), len(after))
-    done = [h.at for h in after[written:] if h.name == "txn.committed"][:1]
-    # One that died before it was told had asked for it; nobody commits for another one.
-    done = done or [at for at in (process.killed, process.ended) if at is not None]
-    if not done:
-        return None
-    moved = min(done) + MARKED
+    after = after[written:]
+    ended = next((n for n, h in enumerate(after) if h.name == "txn.committed"), None)
+    if ended is not None:
+        # Its next transaction takes no record before the end of this one is marked everywhere.
+        next_one = (h.at for h in after[ended:] if h.name == "txn.produced")
+        moved = min(next(next_one, FOREVER), after[ended].at + MARKED)
+    else:
+        # One that died before it was told had asked for it; nobody commits for another one.
+        died = [at for at in (process.killed, process.ended) if at is not None]
+        if not died:
+            return None
+        moved = min(died) + MARKED
     away = any(f.at < moved and copy.at < f.until for f in history.faults if f.is_broker)
     return None if away else moved
 

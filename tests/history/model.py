@@ -332,6 +332,13 @@ class History:
                 lines.append((span.begin, f"worker {worker} {span.why}{until}"))
         return "\n".join(f"  {self._clock(at)} {text}" for at, text in sorted(lines))
 
+    def told(self, sample: Sample, record: Stored) -> str:
+        """What a sample says of the partition that a record lies in, and when it was asked for."""
+        place = (record.topic, record.partition)
+        above = ", ".join(map(str, sample.above.get(place, ()))) or "nothing"
+        what = f"offset {sample.offsets.get(place)}, and above it changes at {above}"
+        return f"asked at {self._clock(sample.asked).strip()}: {what}"
+
     def _clock(self, at: int) -> str:
         return f"{(at - self.zero) / SECOND:9.4f}"
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from integration.scene import MakeScene, Scene, scene_of
+from integration.scene import MakeScene, Scene, long_session, long_sessions, scene_of
 
 from streamjobs.kafka.brokers import Broker
 from streamjobs.testing import GroupProtocol
@@ -30,5 +30,28 @@ def make_scene(
             return stack.enter_context(
                 scene_of(source, folder=folder, name=app_name, bootstrap=where, **chosen)
             )
+
+        yield make
+
+
+@pytest.fixture
+def make_cluster_scene(
+    kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
+) -> Iterator[MakeScene]:
+    """Make a scene on three nodes, for tests that take one away.
+
+    Its group remembers who stood still for up to 45 s: the next coordinator takes a while to come,
+    and no attempt may be made twice for that.
+    """
+    with ExitStack() as stack:
+
+        def make(source: str, **settings: str) -> Scene:
+            chosen = {"group_protocol": group_protocol, **long_sessions(group_protocol), **settings}
+            folder, where = tmp_path, kafka_cluster.bootstrap
+            scene = stack.enter_context(
+                scene_of(source, folder=folder, name=app_name, bootstrap=where, **chosen)
+            )
+            long_session(scene)
+            return scene
 
         yield make

@@ -10,16 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from integration.scene import Scene, eventually, long_session, long_sessions, scene_of
+from integration.scene import MakeScene, Scene, eventually
 
 from streamjobs.errors import EnqueueError
 from streamjobs.kafka.brokers import Broker, Node
-from streamjobs.testing import GroupProtocol
 
 # Three nodes start, are stopped and started again, and one once more: each has its own limit.
 pytestmark = pytest.mark.timeout(300)
@@ -82,48 +80,38 @@ def leader(cluster: Broker, topic: str) -> Node:
 
 
 def test_a_rolling_restart_and_a_killed_leader_lose_and_reorder_nothing(
-    kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
+    kafka_cluster: Broker, make_cluster_scene: MakeScene
 ) -> None:
     # Given a worker, and jobs that come all the time
-    with scene_of(
-        SOURCE,
-        folder=tmp_path,
-        name=app_name,
-        bootstrap=kafka_cluster.bootstrap,
-        group_protocol=group_protocol,
-        **long_sessions(group_protocol),
-    ) as scene:
-        long_session(scene)
-        worker = scene.worker()
-        stream = Stream(scene)
-        try:
-            goes_on(scene)
+    scene = make_cluster_scene(SOURCE)
+    worker = scene.worker()
+    stream = Stream(scene)
+    try:
+        goes_on(scene)
 
-            # When each node is restarted in turn, and when a leader is killed and comes back
-            for node in kafka_cluster.nodes:
-                with down(node.stop, node.start):
-                    goes_on(scene)
-                goes_on(scene)
-            killed = leader(kafka_cluster, f"{scene.name}.mail")
-            with down(killed.kill, killed.start):
+        # When each node is restarted in turn, and when a leader is killed and comes back
+        for node in kafka_cluster.nodes:
+            with down(node.stop, node.start):
                 goes_on(scene)
             goes_on(scene)
-        finally:
-            stream.end()
-        stream.stop()
+        killed = leader(kafka_cluster, f"{scene.name}.mail")
+        with down(killed.kill, killed.start):
+            goes_on(scene)
+        goes_on(scene)
+    finally:
+        stream.end()
+    stream.stop()
 
-        # Then every job that was acknowledged has run, each key's in their order
-        eventually(
-            lambda: not set(stream.sent) - set(scene.noted("end")), "all have run", within=60
-        )
-        assert worker.stop(60) == 0, worker.errors
-        judge_order(scene)
+    # Then every job that was acknowledged has run, each key's in their order
+    eventually(lambda: not set(stream.sent) - set(scene.noted("end")), "all have run", within=60)
+    assert worker.stop(60) == 0, worker.errors
+    judge_order(scene)
 
-        # And none twice, since no worker was killed, and nothing was taken from the one there was
-        attempts = Counter((w[1], w[2]) for w in scene.journal if w[0] == "start")
-        assert set(attempts.values()) == {1}, worker.errors
-        assert worker.errors.count(": assigned") == 1, worker.errors
-        assert ": lost" not in worker.errors, worker.errors
+    # And none twice, since no worker was killed, and nothing was taken from the one there was
+    attempts = Counter((w[1], w[2]) for w in scene.journal if w[0] == "start")
+    assert set(attempts.values()) == {1}, worker.errors
+    assert worker.errors.count(": assigned") == 1, worker.errors
+    assert ": lost" not in worker.errors, worker.errors
 
 
 def judge_order(scene: Scene) -> None:

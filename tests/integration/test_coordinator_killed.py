@@ -7,13 +7,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from integration.scene import eventually, long_session, long_sessions, scene_of
+from integration.scene import MakeScene, eventually
 
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.kafka.cycle import TransactionalProducer
@@ -131,35 +130,27 @@ def test_no_cycle_hangs_and_they_go_on(
 
 
 def test_a_worker_that_is_stopped_meanwhile_waits_with_its_last_commit_for_the_next_one(
-    kafka_cluster: Broker, tmp_path: Path, app_name: str, group_protocol: GroupProtocol
+    kafka_cluster: Broker, make_cluster_scene: MakeScene
 ) -> None:
     # Given a worker with a job that runs
-    with scene_of(
-        SOURCE,
-        folder=tmp_path,
-        name=app_name,
-        bootstrap=kafka_cluster.bootstrap,
-        group_protocol=group_protocol,
-        **long_sessions(group_protocol),
-    ) as scene:
-        long_session(scene)
-        worker = scene.worker("--drain-budget", str(DRAIN_BUDGET))
-        job = scene.job("send").enqueue().id
-        eventually(lambda: scene.noted("start"), "it runs")
+    scene = make_cluster_scene(SOURCE)
+    worker = scene.worker("--drain-budget", str(DRAIN_BUDGET))
+    job = scene.job("send").enqueue().id
+    eventually(lambda: scene.noted("start"), "it runs")
 
-        # When the group's coordinator is killed, and the worker is stopped as the job ends
-        node = coordinator(kafka_cluster, f"{scene.name}.mail")
-        node.kill()
-        try:
-            worker.signal(signal.SIGTERM)
-            eventually(lambda: "stopping" in worker.errors, "it drains")
-            scene.signal("go")
-            eventually(lambda: scene.noted("end"), "the job ends")
-        finally:
-            node.start()
+    # When the group's coordinator is killed, and the worker is stopped as the job ends
+    node = coordinator(kafka_cluster, f"{scene.name}.mail")
+    node.kill()
+    try:
+        worker.signal(signal.SIGTERM)
+        eventually(lambda: "stopping" in worker.errors, "it drains")
+        scene.signal("go")
+        eventually(lambda: scene.noted("end"), "the job ends")
+    finally:
+        node.start()
 
-        # Then it is committed, and does not run again
-        assert worker.wait(90) == 0, worker.errors
-        assert "has not taken the last commit" not in worker.errors
-        assert scene.worker("--drain").wait(90) == 0
-        assert scene.noted("start") == {job: 1}
+    # Then it is committed, and does not run again
+    assert worker.wait(90) == 0, worker.errors
+    assert "has not taken the last commit" not in worker.errors
+    assert scene.worker("--drain").wait(90) == 0
+    assert scene.noted("start") == {job: 1}

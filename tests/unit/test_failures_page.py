@@ -29,10 +29,9 @@ CASES = re.findall(
 
 
 def names_in(path: str) -> set[str]:
-    """The tests of a file; those of a class as ``Class::test``."""
+    """The tests of a file as pytest is told them; those of a class as ``Class::test``."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    return functions | {
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} | {
         f"{each.name}::{node.name}"
         for each in tree.body
         if isinstance(each, ast.ClassDef)

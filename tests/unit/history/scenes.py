@@ -152,6 +152,7 @@ def waiting_again_after_it_ran(scene: Scene) -> None:
 
 def waiting_twice_at_a_time(scene: Scene) -> None:
     waits_again(scene, 2.5)
+    scene.hit("txn.produced", 2.8)  # the next one's: all of this one is marked
     scene.committed(2.9, 0, TIER)
 
 

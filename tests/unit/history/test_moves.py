@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from history.judge import MARKED
+from history.judge import MARKED, judge
 from history.model import SECOND, Fault, Gap
 from unit.history.scenes import (
     MAIN,
@@ -30,12 +30,31 @@ def test_what_waits_may_be_moved_on_to_wait_again() -> None:
     assert rules(scene.history) == set()
 
 
-def test_the_end_of_a_transaction_is_marked_somewhat_later() -> None:
+@pytest.mark.parametrize(("after", "broken"), [(-0.01, set()), (0.01, {"moves"})])
+def test_the_end_of_a_transaction_is_marked_somewhat_later(after: float, broken: set[str]) -> None:
     scene = sound()
     waits_again(scene, 2.5)
-    scene.committed(2.5 + 0.02 + MARKED / SECOND - 0.01, 0, TIER)
+    scene.committed(2.5 + 0.02 + MARKED / SECOND + after, 0, TIER)
 
-    assert rules(scene.history) == set()
+    assert rules(scene.history) == broken
+
+
+@pytest.mark.parametrize(("after", "broken"), [(-0.01, set()), (0.01, {"moves"})])
+def test_it_is_marked_before_the_next_one_has_written(after: float, broken: set[str]) -> None:
+    scene = sound()
+    waits_again(scene, 2.5)
+    scene.hit("txn.produced", 2.8)
+    scene.committed(2.8 + after, 0, TIER)
+
+    assert rules(scene.history) == broken
+
+
+def test_what_was_sampled_is_told() -> None:
+    scene = sound()
+    waiting_twice_at_a_time(scene)
+
+    (violation,) = judge(scene.history, {})
+    assert "asked at 2.9000: offset 0, and above it changes at nothing" in violation.text
 
 
 def test_a_transaction_that_ended_just_before_is_not_the_one_that_wrote_it() -> None:
@@ -62,7 +81,7 @@ def test_when_a_move_was_committed_is_not_always_known(what: str) -> None:
     elif what == "a broker was away":
         scene.history.faults.append(Fault(ns(2.1), ns(2.6), "broker 1 killed"))
     else:
-        scene.history.hits.pop()
+        del scene.history.hits[-2:]
         scene.kill(50)
 
     assert rules(scene.history) == set()
