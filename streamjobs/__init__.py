@@ -1,4 +1,4 @@
-"""Background jobs on Kafka: order per key that survives failure, retries that hold up no other key."""
+"""Background jobs on Kafka: order per key that survives failure, no job blocking others."""
 
 import logging
 

@@ -217,7 +217,7 @@ class Requeue:
             if not error.fatal:
                 return f"dead letter {where}:{offset} stays in the DLQ: {error}"
             raise EnqueueError(
-                f"dead letter {where}:{offset} was not put back: another requeue of queue "
+                f"dead letter {where}:{offset} may not be back: another requeue of queue "
                 f"{self._topics.queue!r} has begun, or a transaction took too long ({error}); run "
                 "this again: what is back already is left alone",
                 retriable=True,

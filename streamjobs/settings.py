@@ -12,7 +12,8 @@
 ======================================  ===================================================
 
 A variable that is set to nothing counts as not set. Values of librdkafka properties can be secrets:
-they are not shown, but for those that a property may not have. Of a URL the part before ``@`` is not.
+they are not shown, but for those that a property may not have; nor is what stands before the ``@``
+of a URL.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import faulthandler
@@ -22,9 +23,11 @@ def skip_exit_handlers() -> None:
     with all done: a campaign saw it once, of a worker that was stopped while a broker was down.
 
     Handlers are called last first, so this one, called once all clients have been made, comes
-    before OpenSSL's and is the last. Python's own ``atexit`` has been through by then, and its
-    files are flushed. What is not glibc has no ``on_exit``: there all is as it was.
+    before OpenSSL's and is the last. Python's own ``atexit`` has been through by then; its files
+    are flushed, and so is what C libraries of jobs have printed. Their own handlers are not called.
+    What is not glibc has no ``on_exit``: there all is as it was.
     """
     library = ctypes.CDLL(None)
     with contextlib.suppress(AttributeError):
         library.on_exit(library["_exit"], None)
+        atexit.register(library.fflush, None)

@@ -31,7 +31,13 @@ GARBAGE_THRESHOLD = 20_000
 
 
 @click.command()
-@click.option("-q", "--queue", "queues", multiple=True, help="A queue to run, any number of times; all when not given.")
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    multiple=True,
+    help="A queue to run, any number of times; all when not given.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
@@ -39,7 +45,11 @@ GARBAGE_THRESHOLD = 20_000
     show_default=True,
     help="Threads for each queue.",
 )
-@click.option("--drain", is_flag=True, help="Exit when the queues are empty, retries included; no breaker pauses them.")
+@click.option(
+    "--drain",
+    is_flag=True,
+    help="Exit when the queues are empty, retries included; no breaker pauses them.",
+)
 @click.option("--fail-on-dead", is_flag=True, help="Exit 3 when this worker made dead letters.")
 @click.option(
     "--drain-budget",
@@ -53,7 +63,7 @@ GARBAGE_THRESHOLD = 20_000
     "--from",
     "begin",
     type=click.Choice(["earliest"]),
-    help="Where a group's offset is lost, or beyond its log's end: run what the log has, again too.",
+    help="Where an offset is lost, or beyond its log's end: run what the log has, again too.",
 )
 @click.option(
     "--old-partitions",

@@ -264,6 +264,9 @@ class Slot(threading.Thread):
                 logger.error(  # noqa: TRY400 - its trace is ours and tells nothing
                     "no child process for %s, next try in %g s: %s", what, pause, error
                 )
+            except Exception:
+                # Without its thread no slot would start a child again.
+                logger.exception("no child process for %s, next try in %g s", what, pause)
             self._drop()
             self._pool.pause(pause, unwanted)
             pause = min(2 * pause, START_RETRY_MAX)

@@ -22,6 +22,10 @@ Config = dict[str, Any]
 logger = logging.getLogger("streamjobs.kafka")
 
 ENQUEUE_TIMEOUT_MS = 30_000
+# An open transaction of a dead worker holds readers up until it expires; a cycle takes
+# milliseconds, so this is generous. Delivery has to give up first, and a request not much later
+# (librdkafka insists on both).
+TRANSACTION_TIMEOUT_MS, DELIVERY_TIMEOUT_MS = 15_000, 10_000
 
 _COMMON: Mapping[str, str] = {
     "client.id": "streamjobs",
@@ -71,6 +75,11 @@ _CLASSIC: Mapping[str, str] = {
     "heartbeat.interval.ms": "500",
 }
 _KIP_848: Mapping[str, str] = {"group.protocol": "consumer", "group.remote.assignor": "range"}
+# Other names of properties that we set: whatever is set last would count.
+_ALIASES: Mapping[str, str] = {
+    "message.timeout.ms": "delivery.timeout.ms",
+    "queue.buffering.max.ms": "linger.ms",
+}
 # Under KIP-848 these belong to the group's configuration on the broker; the client refuses them.
 _CLASSIC_ONLY = ("session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type")
 
@@ -105,6 +114,20 @@ def producer_config(settings: Settings, **extra: Any) -> Config:
     """
     limit = record_limit(settings) + HEADER_ROOM
     return _config(settings, _PRODUCER, {"message.max.bytes": str(limit), **extra})
+
+
+def transactional_extra(settings: Settings, transactional_id: str) -> Config:
+    """Return what a producer of transactions needs beside, whatever others may be given."""
+    limit = TRANSACTION_TIMEOUT_MS
+    extra: Config = {
+        "transactional_id": transactional_id,
+        "transaction_timeout_ms": limit,
+        "delivery_timeout_ms": DELIVERY_TIMEOUT_MS,
+        "linger_ms": 0,
+    }
+    if (asked := str(settings.kafka.get("socket.timeout.ms", ""))).isdigit():
+        extra["socket_timeout_ms"] = min(int(asked), limit)
+    return extra
 
 
 def record_limit(settings: Settings) -> int:
@@ -147,8 +170,12 @@ def check_properties(settings: Settings) -> None:
     if not settings.kafka:
         return
     problems = refused_properties(settings.kafka)
-    if not problems and (together := _refused(producer_config(settings), settings)):
-        problems = [f"kafka properties: {together}"]
+    for config in (
+        producer_config(settings),
+        producer_config(settings, **transactional_extra(settings, "check")),
+    ):
+        if not problems and (together := _refused(config, settings)):
+            problems = [f"kafka properties: {together}"]
     if problems:
         raise SettingsError(*problems)
 
@@ -187,7 +214,7 @@ def _config(settings: Settings, ours: Mapping[str, str], extra: Mapping[str, Any
     return {
         **_COMMON,
         **ours,
-        **settings.kafka,
+        **{_ALIASES.get(name, name): value for name, value in settings.kafka.items()},
         "bootstrap.servers": settings.bootstrap_servers,
         "logger": logger,
         **_dotted(extra),

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from streamjobs.clock import monotonic
 from streamjobs.failpoints import hit
 from streamjobs.kafka.bounded import returns_within
+from streamjobs.kafka.config import DELIVERY_TIMEOUT_MS, transactional_extra
 from streamjobs.kafka.delivery import Delivering
 from streamjobs.kafka.failures import REMOVED, kafka_error
 from streamjobs.kafka.outcome import CycleFailed, Written
@@ -22,10 +23,6 @@ from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
 
-# An open transaction of a dead worker holds readers up until it expires; a cycle takes
-# milliseconds, so this is generous. Delivery has to give up first (librdkafka insists).
-TRANSACTION_TIMEOUT_MS = 15_000
-DELIVERY_TIMEOUT_MS = 10_000
 # librdkafka (2.16, its issues 5456 and 5511) lets sending offsets wait for ever, whatever its
 # timeout, when the group's coordinator has left the cluster: it looks for the next one only when
 # some connection of the client changes its state. An idle one that is closed does, which mostly
@@ -46,8 +43,10 @@ ABORT_PATIENCE = 5.0
 # coordinator is replaced sooner; a client of librdkafka (2.16) that has lost sight of it may never
 # find it: "TxnCoordinator: Timed out 1 out-queue", with all brokers up, for minutes in a campaign.
 COMMIT_PATIENCE = 10.0
-# Seconds between questions what a transaction came to.
-ASK_AGAIN = 0.1
+# Seconds that another client has to find the coordinator, before yet another is asked.
+RENEWAL_PATIENCE = 5.0
+# Seconds between questions what a transaction came to, and between warnings that nobody answers.
+ASK_AGAIN, SAY_AGAIN = 0.1, 15.0
 
 
 class TransactionalProducer(Delivering):
@@ -63,12 +62,11 @@ class TransactionalProducer(Delivering):
         self.transactional_id = fixed or f"{prefix}.{secrets.token_hex(8)}"
         super().__init__(
             settings,
-            transactional_id=self.transactional_id,
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            delivery_timeout_ms=DELIVERY_TIMEOUT_MS,
+            **transactional_extra(settings, self.transactional_id),
             connections_max_idle_ms=IDLE_MS,
         )
         self._ready = False
+        self._unready_since: float | None = None
 
     def send(
         self,
@@ -129,14 +127,19 @@ class TransactionalProducer(Delivering):
 
     def _begin(self, patience: float = math.inf) -> None:
         if not self._ready:
+            if self._unready_since is None:
+                self._unready_since = monotonic()
             self._until_done(self._producer.init_transactions, patience)
-            self._ready = True
+            self._ready, self._unready_since = True, None
         self._producer.begin_transaction()
 
     def _not_begun(self, error: KafkaException, records: Sequence[Written]) -> CycleFailed:
         """Why there is no transaction yet: there may be one the next time, or never."""
         inner = kafka_error(error)
         if inner.retriable() and not inner.fatal() and not inner.txn_requires_abort():
+            since = self._unready_since
+            if since is not None and monotonic() - since > COMMIT_PATIENCE:
+                self._replace_client()  # it may have lost sight of the coordinator
             return CycleFailed(f"not begun: {inner.str()}")
         return self._give_up(error, records)
 
@@ -165,48 +168,75 @@ class TransactionalProducer(Delivering):
         try:
             self._commit(COMMIT_PATIENCE)
         except KafkaException as error:
-            inner = kafka_error(error)
-            if inner.txn_requires_abort():
-                raise self._give_up(error, records) from error
-            self._find_out(inner, was_committed)
+            failed = kafka_error(error)
+        else:
+            return
+        # Out here, where no traceback holds on to the client.
+        self._find_out(failed, records, was_committed)
 
-    def _find_out(self, error: KafkaError, was_committed: Callable[[], bool | None]) -> None:
-        """Return where a commit without an answer was made, and raise where it was not.
+    def _find_out(
+        self,
+        error: KafkaError,
+        records: Sequence[Written],
+        was_committed: Callable[[], bool | None],
+    ) -> None:
+        """Return where a commit that failed was made all the same, and raise where it was not.
 
-        Whoever initialises a transactional id ends its transaction, the way it was to end if a
-        coordinator knows of that; the group's offsets, once stable, tell which way it was. A client
-        that was fenced has had that done by somebody else.
+        No error tells: the coordinator may have made it before it died, and what the client says
+        then is about the next connection, or what it came to there ("requires abort" too). Whoever
+        initialises a transactional id ends its transaction, the way it was to end if a coordinator
+        knows of that; the group's offsets, once stable, tell which way it was. A client that was
+        fenced has had that done by somebody else.
 
         Raises:
             CycleFailed: it was not.
         """
+        last = error
         if not error.fatal():
+            self._ready = False
             logger.warning(
-                "transaction %s: no answer to its commit within %g s (%s): another client of its "
-                "id ends it, and the group's offsets tell what it came to",
+                "transaction %s: its commit has failed (%s): another client of its id ends it, and "
+                "the group's offsets tell what it came to",
                 self.transactional_id,
-                COMMIT_PATIENCE,
                 error.str(),
             )
-            error = self._renew() or error
-        pause = threading.Event()
-        while (committed := was_committed()) is None:
+        pause, say_at = threading.Event(), monotonic() + SAY_AGAIN
+        while True:
+            if not (self._ready or last.fatal()):
+                last = self._renew() or last
+            if (committed := was_committed()) is not None:
+                break
+            if monotonic() > say_at:
+                say_at = monotonic() + SAY_AGAIN
+                logger.warning(
+                    "transaction %s: it is not known yet what it came to: does the coordinator of "
+                    "the group answer, and may it be read? Nothing else is committed until then",
+                    self.transactional_id,
+                )
             pause.wait(ASK_AGAIN)
         if not committed:
-            what = "the producer is used up" if error.fatal() else "not committed"
-            raise CycleFailed(f"{what}: {error.str()}", fatal=error.fatal())
+            what = "the producer is used up" if last.fatal() else "not committed"
+            raise CycleFailed(
+                f"{what}: {last.str()}",
+                fatal=last.fatal(),
+                gone=error.code() in REMOVED,
+                refused=self._denied(error, records),
+            )
 
     def _renew(self) -> KafkaError | None:
-        """Go on with another client of the same id; return why that one is used up, if it is."""
-        before, self._ready = [self._producer], False
-        self._producer = self._new_client()
-        returns_within(CALL_TIMEOUT, before.clear)
+        """Go on with another client of the same id; return what it says where it cannot yet."""
+        self._replace_client()
         try:
-            self._until_done(self._producer.init_transactions)
+            self._until_done(self._producer.init_transactions, RENEWAL_PATIENCE)
         except KafkaException as error:
             return kafka_error(error)
-        self._ready = True
+        self._ready, self._unready_since = True, None
         return None
+
+    def _replace_client(self) -> None:
+        before, self._ready, self._unready_since = [self._producer], False, None
+        self._producer = self._new_client()
+        returns_within(CALL_TIMEOUT, before.clear)  # it may wait for threads of its own
 
     def _until_done(self, call: Any, patience: float = math.inf) -> None:
         """Ask again while the answer is that it takes longer: never abort what may be committed."""

@@ -48,8 +48,7 @@ class Delivering:
             # What a main topic took has to be moved on: the topics' limits count, not the client's.
             message_max_bytes=MESSAGE_MAX_BYTES,
             # Records come in whole cycles and are flushed at once.
-            linger_ms=0,
-            **extra,
+            **{"linger_ms": 0, **extra},
         )
         self._settings, self._config = settings, config
         self._producer = self._new_client()

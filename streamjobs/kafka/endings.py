@@ -9,14 +9,17 @@ from collections.abc import Iterable
 
 from confluent_kafka import KafkaException, Producer
 
-from streamjobs.kafka.config import producer_config
+from streamjobs.clock import monotonic
+from streamjobs.kafka.config import producer_config, transactional_extra
 from streamjobs.kafka.failures import kafka_error
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
 
-# Seconds that ending one transaction may take, and connecting before that.
+# Seconds that one try to end a transaction may take, and connecting before that.
 END_TIMEOUT, CONNECT_TIMEOUT = 10.0, 0.5
+# Seconds after which it is left to expire, as it has by then.
+END_PATIENCE = 30.0
 
 
 class Endings:
@@ -39,8 +42,8 @@ class Endings:
         """End the transactions of these ids, which hold up that partition; does not wait."""
         for name in sorted(set(ids) - self._under_way):
             logger.warning(
-                "group %s: partition %d is held up by an open transaction of %s, whose worker is "
-                "gone; it is ended",
+                "group %s: partition %d is held up by a transaction that %s has left open; it is "
+                "ended",
                 self._group,
                 number,
                 name,
@@ -51,12 +54,13 @@ class Endings:
             ).start()
 
     def _end(self, name: str) -> None:
+        extra = transactional_extra(self._settings, name)
         try:
-            producer = Producer(producer_config(self._settings, transactional_id=name))
+            producer = Producer(producer_config(self._settings, **extra))
             # Without a connection the first try is in vain, and the next half a second later.
             with contextlib.suppress(KafkaException):
                 producer.list_topics(timeout=CONNECT_TIMEOUT)
-            producer.init_transactions(END_TIMEOUT)
+            self._initialise(producer)
         except KafkaException as error:
             logger.warning(
                 "group %s: the transaction of %s cannot be ended (%s); it expires by itself",
@@ -66,3 +70,15 @@ class Endings:
             )
         finally:
             self._under_way.discard(name)
+
+    def _initialise(self, producer: Producer) -> None:
+        """Ask as long as it may help: the coordinator may have died with the worker."""
+        deadline = monotonic() + END_PATIENCE
+        while True:
+            try:
+                producer.init_transactions(END_TIMEOUT)
+            except KafkaException as error:
+                if not kafka_error(error).retriable() or monotonic() > deadline:
+                    raise
+            else:
+                return

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
@@ -187,6 +187,13 @@ class Inquiry:
         question = _Question(number, token, partitions, monotonic(), tuple(ids), gone=gone)
         self._asked.put(lambda: self._ask_ends(question))
 
+    def forget(self, numbers: Collection[int]) -> None:
+        """Ask no more of what was asked of these shards: they are somebody else's.
+
+        Whose transaction would hold them up is no matter of ours: it may be that of one who lives.
+        """
+        self._asked.put(lambda: self._drop(frozenset(numbers)))
+
     @property
     def held_up(self) -> bool:
         """Whether a shard waits for the end of what a dead owner has left open."""
@@ -244,6 +251,11 @@ class Inquiry:
         alive, self._alive = self._alive, []
         for question in alive:
             self._ask_members(question)
+
+    def _drop(self, numbers: Collection[int]) -> None:
+        for waiting in (self._unstable, self._hidden, self._endless, self._alive):
+            waiting[:] = [question for question in waiting if question.number not in numbers]
+        self._held_up.difference_update(numbers)
 
     def _ask_stands(self, questions: list[_Question]) -> None:
         """All in one call; when one shard is not stable, each by itself."""

@@ -33,6 +33,13 @@ class CycleFailed(StreamjobsError):
         super().__init__(message)
 
 
+class LeftOpen(StreamjobsError):
+    """It is not known what a transaction came to, and there is no more time to find out.
+
+    Nothing more may be committed by this process; the next owner ends the transaction by its id.
+    """
+
+
 def does_not_exist(topic: str) -> str:
     """Say why nothing can be written to a topic that the cluster does not have."""
     return f"{topic} does not exist"

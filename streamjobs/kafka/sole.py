@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException
 
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.kafka.cycle import TransactionalProducer
-from streamjobs.kafka.failures import translate
+from streamjobs.kafka.failures import kafka_error, translate
 from streamjobs.kafka.outcome import CycleFailed, Written
 from streamjobs.settings import Settings
 
@@ -66,11 +66,18 @@ class SoleProducer(TransactionalProducer):
         try:
             self._begin()
             self._produce(records)
-            self._commit()
         except CycleFailed as failed:
             raise self._abort() or failed from failed
         except KafkaException as error:
             raise self._give_up(error) from error
+        try:
+            self._commit()
+        except KafkaException as error:
+            if kafka_error(error).fatal():
+                raise self._give_up(error) from error
+            # It may have been made, whatever the client says: not to be tried a second time.
+            told = translate(error, f"transaction {self.transactional_id}", self._settings)
+            raise BrokerUnavailable(str(told)) from error
 
     def _takes_longer(self, error: KafkaException, seconds: float) -> None:
         if seconds > PATIENCE:

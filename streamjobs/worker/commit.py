@@ -25,7 +25,7 @@ from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.membership import CommitRefused, NotAMember
-from streamjobs.kafka.outcome import CycleFailed, does_not_exist
+from streamjobs.kafka.outcome import CycleFailed, LeftOpen, does_not_exist
 from streamjobs.kafka.rights import DENIED, GROUP_DENIED
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.wording import counted
@@ -64,6 +64,7 @@ class CommitCycle:
         queue, worker: names, for metrics and for the headers of moves.
         process: what all ids of this process have in common, and no other's.
         on_denied: called when the brokers deny us a right.
+        overdue: whether the loop was to have ended by now, however things stand.
 
     Attributes:
         transactional_id: of its producer; the next owner ends what it leaves open by it.
@@ -85,8 +86,9 @@ class CommitCycle:
         process: str,
         metrics: WorkerMetrics,
         on_denied: Callable[[], None] = lambda: None,
+        overdue: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._on_denied = on_denied
+        self._on_denied, self._overdue = on_denied, overdue
         self._engine, self._consumer, self._make_producer = engine, consumer, make_producer
         self._queue, self._worker, self._metrics = queue, worker, metrics
         self._process = process
@@ -234,7 +236,14 @@ class CommitCycle:
         texts = self._texts(cycle)
         sources = {(log.topic, log.partition) for log in logs}
         found = self._consumer.committed(sources, STABLE_PATIENCE)
-        return None if found is None else any(found.get(pair) == texts[pair] for pair in sources)
+        if found is None:
+            if self._overdue():
+                raise LeftOpen(
+                    "it was not to be found out in time what the last transaction came to; the "
+                    "next owner of these partitions ends it, and runs what is not committed"
+                )
+            return None
+        return any(found.get(pair) == texts[pair] for pair in sources)
 
     def _look_first(self, records: Sequence[Onward]) -> None:
         """Ask whether topics that were refused are there, before a second is waited for them."""

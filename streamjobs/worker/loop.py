@@ -7,6 +7,7 @@ as the process lives, so a job may take hours and the member stays in its group.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Collection
 
@@ -18,6 +19,7 @@ from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.membership import GroupDenied, InstanceIdTaken
+from streamjobs.kafka.outcome import LeftOpen
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import COORDINATOR_PATIENCE, CommitCycle
 from streamjobs.worker.giving_back import GivingBack
@@ -67,7 +69,7 @@ class QueueLoop(threading.Thread):
         self.queue, self._parts, self._renew, self._executor = queue, parts, renew, executor
         self.engine = parts.engine
         self._metrics, self._drain_budget, self._on_end = metrics, drain_budget, on_end
-        self._stop_asked = threading.Event()
+        self._stop_asked, self._stop_by = threading.Event(), math.inf
         self.state = State.JOINING
         self.error: BaseException | None = None
         self.tally = Tally()
@@ -83,6 +85,7 @@ class QueueLoop(threading.Thread):
 
     def stop(self) -> None:
         """Ask the loop to drain and leave its group; may be called twice, and before ``start``."""
+        self._stop_by = min(self._stop_by, monotonic() + self._drain_budget)
         self._stop_asked.set()
 
     @property
@@ -114,10 +117,11 @@ class QueueLoop(threading.Thread):
                 self.state = State.DRAINING
                 self._executor.halt()
                 self._give_back("stopping", self.engine.owned)
-            except BaseException:
+            except BaseException as error:
                 # A cycle may be half made: nothing more is committed, whoever comes next does it
                 # again. Leaving the group takes partitions back, which would commit.
                 self.state = State.STOPPED
+                self._cut_off |= isinstance(error, LeftOpen)
                 raise
             finally:
                 self._leave()
@@ -138,7 +142,7 @@ class QueueLoop(threading.Thread):
             StoppedFirst: the group's coordinator had not answered before that.
         """
         self._consumer = self._parts.join(self, self._stop_asked)
-        self._cycle = self._parts.make_cycle(self._consumer)
+        self._cycle = self._parts.make_cycle(self._consumer, lambda: monotonic() > self._stop_by)
         self._taking = self._parts.make_taking(self._consumer)
         self._joined = True
         self.last_turn = monotonic()
@@ -248,8 +252,9 @@ class QueueLoop(threading.Thread):
                 self._rejoin(parts)
                 return
             self._taking.begin(self.questions.take())
-        busy = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
-        self._suspects.look(self.engine, taking=busy, expected=self._taking.expects_suspects)
+        vanished = self._taking.busy and self._taking.go_on(self._cycle.transactional_id, now)
+        expected = self._taking.expects_suspects
+        self._suspects.look(self.engine, vanished=vanished, expected=expected)
 
     def _still_member(self, now: float) -> bool:
         """After a long sleep: begin nothing before the broker has taken a commit of ours.

@@ -68,14 +68,15 @@ class Parts:
         engine: fresh, for this loop alone.
         tiers: the retry topics that are subscribed.
         join_group: makes the consumer with this loop's callbacks; called in the loop's thread.
-        make_cycle: makes the commit cycle for that consumer.
+        make_cycle: makes the commit cycle for that consumer; asks the second argument whether the
+            loop was to have ended by now.
         make_taking: makes what takes its shards.
     """
 
     engine: Engine
     tiers: frozenset[str]
     join_group: Callable[[Member], GroupConsumer]
-    make_cycle: Callable[[GroupConsumer], CommitCycle]
+    make_cycle: Callable[[GroupConsumer, Callable[[], bool]], CommitCycle]
     make_taking: Callable[[GroupConsumer], Taking]
 
     def join(self, member: Member, stopping: threading.Event) -> GroupConsumer:

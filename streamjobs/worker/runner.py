@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -272,7 +272,7 @@ class Worker:
                 return TransactionalProducer(source.settings, fixed=name)
             return IdempotentProducer(source.settings)
 
-        def make_cycle(consumer: GroupConsumer) -> CommitCycle:
+        def make_cycle(consumer: GroupConsumer, overdue: Callable[[], bool]) -> CommitCycle:
             return CommitCycle(
                 engine,
                 consumer,
@@ -283,6 +283,7 @@ class Worker:
                 process=self._process,
                 metrics=self._metrics,
                 on_denied=self._watch.look_now,
+                overdue=overdue,
             )
 
         def make_taking(consumer: GroupConsumer) -> Taking:

@@ -16,16 +16,16 @@ class Suspects:
     def __init__(self, executor: Executor) -> None:
         self._executor, self._asked, self._expected = executor, False, False
 
-    def look(self, engine: Engine, *, taking: bool, expected: bool) -> None:
+    def look(self, engine: Engine, *, vanished: bool, expected: bool) -> None:
         """Suspect more, or clear all, and have a process ready while something is tried alone.
 
         Args:
             engine: the loop's.
-            taking: whether shards were being taken, some of which may come with suspects.
-            expected: whether one is being taken that does.
+            vanished: whether a shard was taken just now whose last owner has vanished.
+            expected: whether one is being taken that will come with suspects.
         """
         alone, known = engine.alone, not self._executor.doubting
-        if taking or (alone.on and known):
+        if vanished or (alone.on and known):
             self._executor.doubt(alone.growth)
         elif alone.doubts and known:
             engine.clear()

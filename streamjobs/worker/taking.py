@@ -70,6 +70,7 @@ class Asks(Protocol):
         gone: bool,
     ) -> None: ...
     def answers(self) -> list[Stands | Ends]: ...  # noqa: D102
+    def forget(self, numbers: Collection[int]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
 
@@ -216,7 +217,9 @@ class Taking:
         They may come back before it is answered, and somebody else has committed more meanwhile.
         """
         self.sought(partitions)
-        for number in {number for _, number in partitions}:
+        numbers = {number for _, number in partitions}
+        self._asks.forget(numbers)
+        for number in numbers:
             self._open.pop(number, None)
             self._stood.pop(number, None)
             self._again.pop(number, None)

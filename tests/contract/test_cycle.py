@@ -16,12 +16,8 @@ from streamjobs.clock import monotonic
 from streamjobs.kafka import cycle
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
-from streamjobs.kafka.cycle import (
-    DELIVERY_TIMEOUT_MS,
-    TRANSACTION_TIMEOUT_MS,
-    IdempotentProducer,
-    TransactionalProducer,
-)
+from streamjobs.kafka.config import DELIVERY_TIMEOUT_MS, TRANSACTION_TIMEOUT_MS
+from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.group import GroupConsumer
 from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.reader import read
@@ -232,11 +228,17 @@ def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what
     assert place.committed() == 2
 
 
-class Unanswered:
-    """A client whose commit has no answer: as where it has lost sight of its coordinator."""
+# A client that has lost sight of its coordinator; and one whose coordinator's name is not to be
+# resolved when it connects again, since that node is gone: "abort" is no answer of the coordinator.
+NO_ANSWER = KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True)
+NO_NAME = KafkaError(KafkaError._RESOLVE, "no answer", txn_requires_abort=True)
 
-    def __init__(self, client: Any, *, commits: bool) -> None:
-        self._client, self._commits = client, commits
+
+class Unanswered:
+    """A client whose commit has no answer of its coordinator's."""
+
+    def __init__(self, client: Any, *, commits: bool, error: KafkaError = NO_ANSWER) -> None:
+        self._client, self._commits, self._error = client, commits, error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -245,19 +247,20 @@ class Unanswered:
         if self._commits:
             self._client.commit_transaction(timeout)
             self._commits = False
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
+        raise KafkaException(self._error)
 
 
+@pytest.mark.parametrize("error", [NO_ANSWER, NO_NAME], ids=["no answer", "abort it"])
 @pytest.mark.parametrize("commits", [True, False], ids=["it was made", "it was not"])
 def test_what_a_commit_without_an_answer_came_to_is_found_out_by_another_client_of_its_id(
-    place: Place, monkeypatch: pytest.MonkeyPatch, *, commits: bool
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: KafkaError, *, commits: bool
 ) -> None:
     # given a client whose commit is not answered, whether it was made or not
     member = place.member()
     producer = TransactionalProducer(place.settings(), place.name)
     producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
     before = producer._producer
-    producer._producer = cast("Any", Unanswered(before, commits=commits))
+    producer._producer = cast("Any", Unanswered(before, commits=commits, error=error))
     monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.2)
     pair = (place.main, 0)
 
@@ -329,6 +332,81 @@ def test_who_was_fenced_at_its_commit_asks_what_it_came_to(
             [Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, lambda: False
         )
     assert caught.value.fatal
+
+
+class Blind:
+    """A client that never finds the coordinator of its transactions."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def init_transactions(self, _timeout: float) -> None:
+        raise KafkaException(NO_ANSWER)
+
+
+def blind_clients(monkeypatch: pytest.MonkeyPatch, producer: TransactionalProducer) -> list[Blind]:
+    """Have its next client be blind, and the one after that not."""
+    make, made = producer._new_client, list[Blind]()
+
+    def new_client() -> Any:
+        if made:
+            return make()
+        made.append(Blind(make()))
+        return made[0]
+
+    monkeypatch.setattr(producer, "_new_client", new_client)
+    return made
+
+
+def test_where_another_client_does_not_find_it_either_yet_another_one_asks(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    producer._producer = cast("Any", Unanswered(producer._producer, commits=True))
+    monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.2)
+    monkeypatch.setattr(cycle, "RENEWAL_PATIENCE", 0.2)
+    blind = blind_clients(monkeypatch, producer)
+    asked = iter([None, True])
+
+    producer.send(
+        [Onward(place.main, 1, None, b"b")], place.offset(2), member.metadata, lambda: next(asked)
+    )
+    assert len(blind) == 1
+    producer.send([Onward(place.main, 1, None, b"c")], place.offset(3), member.metadata, unasked)
+    assert place.there(place.main, 2) == [b"a", b"b", b"c"]
+
+
+def test_a_client_that_never_begins_is_replaced(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = place.member()
+    producer = TransactionalProducer(place.settings(), place.name)
+    producer._producer = cast("Any", Blind(producer._producer))
+    monkeypatch.setattr(cycle, "BEGIN_PATIENCE", 0.1)
+    monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.3)
+    send = partial(
+        producer.send,
+        [Onward(place.main, 1, None, b"a")],
+        place.offset(1),
+        member.metadata,
+        unasked,
+    )
+    failed = 0
+    while isinstance(producer._producer, Blind):
+        with pytest.raises(CycleFailed, match="not begun") as caught:
+            send()
+        assert not caught.value.fatal
+        failed += 1
+        assert failed < 1_000
+
+    assert failed > 1
+    send()
+    assert place.there(place.main, 2) == [b"a"]
 
 
 def test_no_two_producers_fence_each_other_by_chance(place: Place) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streamjobs.clock import monotonic
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.kafka import reader
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker
-from streamjobs.kafka.config import producer_config
-from streamjobs.kafka.cycle import TRANSACTION_TIMEOUT_MS
+from streamjobs.kafka.config import TRANSACTION_TIMEOUT_MS, producer_config
 from streamjobs.kafka.outcome import CycleFailed
 from streamjobs.kafka.sole import SoleProducer
 from streamjobs.settings import Settings, load_settings
@@ -63,6 +62,25 @@ def test_a_later_one_fences_the_earlier_and_ends_its_transaction(
     assert caught.value.fatal
     late.write([Onward(app_name, 0, None, b"3")])
     assert there(settings, app_name) == [b"1", b"2", b"3"]
+
+
+def test_what_may_have_been_committed_is_not_written_a_second_time(
+    settings: Settings, app_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a commit that was made, after which the client cannot connect to its coordinator again
+    producer = SoleProducer(settings, f"{app_name}.sole")
+    producer.take_over()
+    commit = producer._commit
+
+    def breaks() -> None:
+        commit()
+        raise KafkaException(KafkaError(KafkaError._RESOLVE, "no name", txn_requires_abort=True))
+
+    monkeypatch.setattr(producer, "_commit", breaks)
+    with pytest.raises(BrokerUnavailable, match="no name"):
+        producer.write([Onward(app_name, 0, None, b"1")])
+
+    assert there(settings, app_name) == [b"1"]
 
 
 def test_what_is_refused_is_aborted_and_the_next_is_written(

@@ -19,8 +19,8 @@ from history.take_overs import limit_of, take_overs
 # Brokers stamp records in milliseconds, by a clock that is read at another moment than ours.
 STAMP_SLACK = SECOND // 50
 # A transaction's end is marked in its partitions, the group's offsets among them, this much after
-# its producer was told that it is committed, at most. Coordinators that have just been elected
-# needed half a second.
+# its producer was told that it is committed, at most: 0.17 s was measured where six busy processes
+# share two processors, and a campaign has more of them.
 MARKED = 5 * SECOND
 
 

@@ -55,7 +55,7 @@ def test_it_finds_out_and_moves_each_job_once(make_scene: MakeScene, *, made: bo
 
     # Then the outcome was found out, and each was moved once and begun twice, as it should
     assert scene.noted("unanswered").total() > 1
-    assert "no answer to its commit within 1 s" in worker.errors
+    assert "its commit has failed (no answer)" in worker.errors
     assert ("a commit cycle of" in worker.errors) is not made
     assert scene.noted("start") == dict.fromkeys(ids, 2)
     assert scene.noted("end") == dict.fromkeys(ids, 1)

@@ -16,11 +16,11 @@ from streamjobs.kafka.config import admin_config
 from streamjobs.testing import GroupProtocol
 
 SOURCE = """
-from streamjobs.kafka import cycle
+from streamjobs.kafka import config
 
 # One that nobody ends is open for so long: far longer than a slow machine holds a take-over up.
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS = 60_000
+    config.TRANSACTION_TIMEOUT_MS = 60_000
 
 app.queue("mail", partitions=1, retry=Retry(delays=("100ms",)))
 
@@ -67,7 +67,7 @@ def test_another_that_waits_ends_it_and_runs_its_jobs(
     after = {w[1]: float(w[2]) - killed for w in scene.journal if w[0] == "start"}
     assert set(after) == {"slow", "bad", "good"}
     assert all(0 < seconds <= LIMIT for seconds in after.values()), after
-    assert "whose worker is gone; it is ended" in other.errors
+    assert "has left open; it is ended" in other.errors
 
     # And each has ended once
     assert other.stop() == 0

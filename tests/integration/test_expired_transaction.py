@@ -18,12 +18,12 @@ from streamjobs.kafka.admin import Admin
 from streamjobs.testing import GroupProtocol
 
 SOURCE = """
-from streamjobs.kafka import cycle
+from streamjobs.kafka import config
 
 # As long as a transaction may be open, which three workers that start at once must not need; the
 # client wants deliveries to give up before that.
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 8_000, 7_500
+    config.TRANSACTION_TIMEOUT_MS, config.DELIVERY_TIMEOUT_MS = 8_000, 7_500
 
 jobs = {}
 for name in ("member", "sent", "expelled"):

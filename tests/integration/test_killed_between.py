@@ -18,12 +18,12 @@ from streamjobs.testing import GroupProtocol
 # Eight workers at once, and then one for all of their queues.
 pytestmark = pytest.mark.timeout(300)
 SOURCE = """
-from streamjobs.kafka import cycle
+from streamjobs.kafka import config
 
 # A killed worker's open transaction may hold its successor up for so long. It has to outlast one
 # that stands still in it until another one stands still too.
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 20_000, 10_000
+    config.TRANSACTION_TIMEOUT_MS, config.DELIVERY_TIMEOUT_MS = 20_000, 10_000
 
 NO_RETRY = ("plain", "dead", "sent", "told")
 for name in (

@@ -11,10 +11,10 @@ from streamjobs.kafka.brokers import Broker
 # Three nodes start, and one of them once more.
 pytestmark = pytest.mark.timeout(300)
 SOURCE = """
-from streamjobs.kafka import cycle
+from streamjobs.kafka import config, cycle
 
 if IN_WORKER:
-    cycle.TRANSACTION_TIMEOUT_MS, cycle.DELIVERY_TIMEOUT_MS = 2_000, 1_500
+    config.TRANSACTION_TIMEOUT_MS, config.DELIVERY_TIMEOUT_MS = 2_000, 1_500
     cycle.ABORT_PATIENCE = 1.0
 app.queue("mail", partitions=3, retry=Retry(delays=("100ms",)))
 

@@ -33,6 +33,7 @@ class Broker:
         self.initialised: list[str] = []
         self.text = "old-owner"
         self.members: list[frozenset[str] | None] = []
+        self.slow_coordinators = 0
         self.ends, self.says_so = threading.Event(), threading.Event()
         self.ends.set()
         self.says_so.set()
@@ -97,6 +98,9 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
         def list_topics(self, *, timeout: float) -> None: ...
 
         def init_transactions(self, _: float) -> None:
+            if broker.slow_coordinators:
+                broker.slow_coordinators -= 1
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer", retriable=True))
             broker.initialise(self.name)
 
     def members_of(_: Settings, group: str, timeout: float) -> frozenset[str] | None:
@@ -219,6 +223,40 @@ def test_that_a_transaction_has_ended_is_seen_before_the_call_returns(
         assert broker.initialised == ["old-owner"]
     finally:
         broker.says_so.set()
+
+
+def test_it_is_ended_as_soon_as_its_coordinator_has_a_successor(
+    asks: Inquiry, broker: Broker
+) -> None:
+    broker.unstable, broker.slow_coordinators = True, 2
+    asks.stands({0: ("token", SHARD)})
+
+    (answer,) = until(asks.answers)
+
+    assert answer.of["shop.mail"].offset == 4
+    assert (broker.initialised, broker.slow_coordinators) == (["old-owner"], 0)
+
+
+def test_of_a_shard_that_is_somebody_elses_nothing_is_asked_and_nothing_is_ended(
+    asks: Inquiry, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a shard that is held up by one who may live, and of which nothing is known yet
+    monkeypatch.setattr(inquiry, "PATIENCE", 0.5)
+    broker.unstable = True
+    asks.stands({0: ("token", SHARD)})
+    until(lambda: asks._unstable)
+
+    # when it is taken away
+    asks.forget([0])
+
+    # then nobody is fenced for it, nor is anything answered when it is stable
+    threading.Event().wait(1.0)
+    assert broker.initialised == []
+    broker.unstable = False
+    asks.stands({1: ("another", [(SHARD[0][0], 1)])})
+    (answer,) = until(asks.answers)
+    assert answer.token == "another"
+    assert not asks.held_up
 
 
 def test_a_transaction_that_hides_the_end_of_a_tier_is_ended_too(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streamjobs.errors import (
     AuthenticationError,
@@ -14,7 +14,14 @@ from streamjobs.errors import (
     SettingsError,
     TopicsError,
 )
-from streamjobs.kafka.config import admin_config, check_properties, consumer_config, producer_config
+from streamjobs.kafka.config import (
+    admin_config,
+    check_properties,
+    consumer_config,
+    producer_config,
+    silent,
+    transactional_extra,
+)
 from streamjobs.kafka.failures import translate
 from streamjobs.settings import Settings, load_settings
 
@@ -29,6 +36,25 @@ def test_producers_lose_and_reorder_nothing() -> None:
     assert config["partitioner"] == "murmur2_random"
     assert config["transactional.id"] == "shop.mail.x"
     assert config["bootstrap.servers"] == "localhost:9092"
+
+
+@pytest.mark.parametrize(
+    "kafka",
+    [
+        {"socket.timeout.ms": 60_000},
+        {"delivery.timeout.ms": 120_000},
+        {"message.timeout.ms": 120_000},
+        {"linger.ms": 14_000},
+    ],
+)
+def test_whatever_else_is_set_a_producer_of_transactions_can_be_had(kafka: dict[str, int]) -> None:
+    # librdkafka wants all of these below the time of a transaction
+    settings = load_settings({}, kafka=kafka)
+    check_properties(settings)
+
+    config = producer_config(settings, **transactional_extra(settings, "shop.mail.x"))
+    Producer({**config, "bootstrap.servers": ""}, logger=silent)
+    assert "message.timeout.ms" not in config
 
 
 def test_consumers_commit_nothing_by_themselves() -> None:

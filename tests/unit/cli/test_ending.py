@@ -16,6 +16,7 @@ from streamjobs.cli.ending import skip_exit_handlers
 
 library = ctypes.CDLL(None)
 library.on_exit(library.abort, None)
+library.printf(b"printed by a C library, ")
 atexit.register(print, "Python's own handler")
 if "skip" in sys.argv:
     skip_exit_handlers()
@@ -47,7 +48,7 @@ def test_what_libraries_do_at_exit_is_left_out_and_what_python_does_is_not(code:
     done = python("-c", PROGRAM, "skip", str(code))
 
     assert (done.returncode, done.stderr) == (code, "")
-    assert done.stdout == "written before, Python's own handler\n"
+    assert done.stdout == "printed by a C library, written before, Python's own handler\n"
 
 
 @glibc

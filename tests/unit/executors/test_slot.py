@@ -88,6 +88,31 @@ def test_what_no_child_has_begun_has_not_run(scene: Scene) -> None:
     assert scene.pool.collect() == run
 
 
+def test_a_child_that_cannot_be_had_is_tried_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given a system that has no memory for a child at first
+    refusals = [MemoryError(), OSError("no process")]
+
+    def child(*_: Any) -> FakeChild:
+        if refusals:
+            raise refusals.pop()
+        return FakeChild(scene)
+
+    def pause(seconds: float, _: Any) -> None:
+        scene.now += seconds
+
+    monkeypatch.setattr(slot, "Child", child)
+    monkeypatch.setattr(scene.pool, "pause", pause)
+    scene.say(0.0, pack("ready"))
+    assert not scene.pool.prepare(wanted=True)
+    assert scene.pool.next(scene.slot, 0.0) is None
+    # when one is wanted, then it is told, and there is one in the end
+    scene.slot._prepare()
+    assert caplog.text.count("no child process for what is to be tried alone") == 2
+    assert scene.slot.ready
+
+
 def test_what_was_sent_to_a_child_may_have_begun_and_is_waited_for(scene: Scene) -> None:
     # given a job that a child has been sent, as its partition is given back
     scene.say(0.0, pack("ready"))

@@ -30,7 +30,7 @@ from streamjobs.headers import Origin, Reason, foreign, read_delivery
 from streamjobs.kafka.cycle import IdempotentProducer, TransactionalProducer
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.membership import CommitRefused, NotAMember
-from streamjobs.kafka.outcome import CycleFailed
+from streamjobs.kafka.outcome import CycleFailed, LeftOpen
 from streamjobs.kafka.rights import GROUP_DENIED, WRITE, lacking, refused_id
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import CommitCycle, Onward
@@ -61,6 +61,7 @@ class Stand:
     coordinators: list[bool] = field(default_factory=list)
     found: dict[Partition, tuple[int, str]] | None = None
     was_committed: Callable[[], bool | None] | None = None
+    overdue: bool = False
     on_send: Callable[[], Exception] | None = None
 
     def __post_init__(self) -> None:
@@ -76,6 +77,7 @@ class Stand:
             process="0123456789abcdef",
             metrics=WorkerMetrics(self.registry),
             on_denied=lambda: self.diary.append("denied"),
+            overdue=lambda: self.overdue,
         )
         self.kind: type[Any] = TransactionalProducer
 
@@ -276,6 +278,23 @@ def test_what_a_transaction_came_to_is_read_from_the_groups_offsets(
     assert not stand.cycle.run()
     assert sent == [None, made]
     assert ("asked", (MAIN, 0)) in stand.diary
+
+
+def test_a_worker_that_was_to_have_ended_does_not_wait_for_it(stand: Stand) -> None:
+    stand.driver.main(0)
+    stand.driver.finish(0, FAILED)
+
+    def asks() -> Exception:
+        assert stand.was_committed is not None
+        assert stand.was_committed() is None
+        stand.overdue = True
+        stand.was_committed()
+        raise AssertionError("it waits on")
+
+    stand.on_send = asks
+    with pytest.raises(LeftOpen, match="the next owner"):
+        stand.cycle.run()
+    assert stand.counted("transaction", "failed") == 0
 
 
 def test_a_job_with_very_many_headers_keeps_its_state_and_a_hundred(stand: Stand) -> None:

@@ -27,6 +27,7 @@ from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.aside import Polled
 from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import GroupDenied
+from streamjobs.kafka.outcome import LeftOpen
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker import giving_back, lease, pace, questions, telling
 from streamjobs.worker import loop as loop_module
@@ -63,6 +64,9 @@ class Asks:
     def answers(self) -> list[Stands | Ends]:
         ready, self.ready = self.ready, []
         return ready
+
+    def forget(self, numbers: Collection[int]) -> None:
+        assert numbers
 
     def close(self) -> None:
         pass
@@ -183,7 +187,11 @@ class Script:
                 raise BrokerUnavailable("no coordinator")
             return stand
 
-        return Parts(engine, frozenset(tiers), join, lambda _: stand, make_taking)
+        def make_cycle(_: Any, overdue: Callable[[], bool]) -> Any:
+            self.overdue = overdue
+            return stand
+
+        return Parts(engine, frozenset(tiers), join, make_cycle, make_taking)
 
     def offsets(self, offsets: dict[Partition, tuple[int, str]]) -> Any:
         return offsets
@@ -999,6 +1007,31 @@ def test_after_an_error_nothing_more_is_committed(make: Callable[..., Script]) -
     # Then what was taken and not written is not committed as if it had been
     assert script.loop.error is error
     assert [entry[0] for entry in script.diary if entry[0] in {"taken", "cycle"}][-1] == "taken"
+
+
+def test_what_a_transaction_came_to_is_not_waited_for_beyond_the_budget(
+    make: Callable[..., Script],
+) -> None:
+    # Given a loop that is stopped while its cycle finds out what it came to
+    script = make(budget=0.05)
+
+    def finds_out(**_: Any) -> bool:
+        assert not script.overdue()
+        script.loop.stop()
+        while not script.overdue():
+            threading.Event().wait(0.001)
+        raise LeftOpen("not to be found out")
+
+    def breaks(_: QueueLoop) -> None:
+        script.run = finds_out  # type: ignore[method-assign]
+
+    script.steps = [assigned, script.brings(0, key=b"bad"), breaks, script.until(lambda: False)]
+    script.loop.run()
+
+    # Then it ends with that, and does not wait for the group's coordinator to let it go
+    assert isinstance(script.loop.error, LeftOpen)
+    assert "abandoned" in script.diary
+    assert "closed" not in script.diary
 
 
 def test_stopped_before_it_began_it_joins_and_leaves(make: Callable[..., Script]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -49,6 +49,7 @@ class Scene:
         self.members: frozenset[str] = frozenset()
         self._ready: list[Stands | Ends] = []
         self.held_up = False
+        self.forgotten: set[int] = set()
 
     def stands(self, shards: Mapping[int, tuple[object, Sequence[Partition]]]) -> None:
         self.diary.append("stands")
@@ -72,6 +73,9 @@ class Scene:
     def answers(self) -> list[Stands | Ends]:
         ready, self._ready = self._ready, []
         return ready
+
+    def forget(self, numbers: Collection[int]) -> None:
+        self.forgotten |= set(numbers)
 
     def later(self, answers: Sequence[Stands | Ends]) -> None:
         self._ready = [*answers, *self._ready]
@@ -229,6 +233,7 @@ def test_without_an_offset_in_a_log_that_lost_its_beginning_it_asks_where_to_beg
     assert not scene.taking.busy
     # And it is no trouble of ours when the partition is somebody else's
     scene.taking.forget([(MAIN, 0)])
+    assert scene.forgotten == {0}
     assert scene.taking.troubles == []
 
 
