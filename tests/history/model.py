@@ -263,13 +263,16 @@ class History:
             if h.name in {"loop.lost", "loop.revoked"}
         ]
         halts = [h for h in process.halts if h[1] - h[0] > session / 3]
+        explained = set()
         for begin, woken in halts:
             # It learns of it from its next heartbeats, a third of the session apart.
-            known = next((t for t in told if t >= woken), woken + session)
+            known = next((t for t in told if t >= woken), FOREVER)
+            explained.add(known if known < woken + session else FOREVER)
             yield Span(begin, min(known + NOTED, woken + session), "stopped")
         for hit in self.hits_of.get(process.pid, []):
-            # Nobody stopped it, and its group went on without it all the same.
-            if hit.name == "loop.lost" and not any(b < hit.at < w + session for b, w in halts):
+            # Nobody stopped it, or it has learned of that before, and its group went on without it
+            # all the same.
+            if hit.name == "loop.lost" and hit.at not in explained:
                 yield Span(hit.at - 2 * session, hit.at + NOTED, "lost")
         if process.killed is not None:
             yield Span(process.killed, FOREVER, "killed")

@@ -373,6 +373,22 @@ def test_who_lost_its_partitions_unasked_was_cut_off_before() -> None:
     assert rules(scene.history) == set()
 
 
+def test_who_is_woken_and_loses_them_a_second_time_was_cut_off_again() -> None:
+    # given one that was halted, has learned of it, and has run something since
+    scene = run_again(13, 12)
+    scene.halt(5.05, 12.9)
+    scene.hit("loop.lost", 13.1)
+    late = C.replace("3", "4")
+    scene.job(late, 5, 1, key="third")
+    scene.attempt(late, 13.9, 13.95, worker=1, key="third")
+    scene.attempt(late, 16, 16.1, worker=2, key="third")
+    assert rules(scene.history) == {"duplicates"}
+
+    # when its group goes on without it once more, while a broker is away say
+    scene.hit("loop.lost", 15)
+    assert rules(fresh(scene.history)) == set()
+
+
 def test_a_worker_told_to_stop_before_it_listens_dies_of_the_signal() -> None:
     scene = sound()
     scene.history.processes[2].code = -15
