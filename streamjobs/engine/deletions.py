@@ -34,7 +34,8 @@ class Deletions:
         """
         if not shard.active:
             return
-        shard.era, shard.until = shard.era + 1, ends
+        shard.era += 1
+        shard.until = {tier: end for tier, end in ends.items() if tier in shard.logs}
         for record in (move.record for move in self._out.moves):
             # Not written yet, so not deleted either.
             if record.log.partition == shard.number and record.key is not None:
@@ -45,7 +46,8 @@ class Deletions:
     def go_on(self, shard: Shard, now: float) -> None:
         """Forget what was deleted, once all tiers are read as far as they have to be."""
         for tier, end in shard.until.items():
-            if (shard.logs[tier].watermark.position or 0) < end:
+            log = shard.logs.get(tier)
+            if log is not None and (log.watermark.position or 0) < end:
                 return
         shard.until = {}
         for main, lanes in shard.lanes.items():

@@ -157,7 +157,7 @@ class Engine(EngineState):
                 self._intake.main(shard, log, batch, now)
             else:
                 self._intake.tier(shard, log, batch, now)
-                self._intake.release_due(shard, log, now)
+                self._intake.release_due(shard, log, now, self._capacity - self.load)
 
     def ended(self, topic: str, partition: int, offset: int, now: float) -> None:
         """The consumer has reached the end of a partition, after all that was received of it."""
@@ -234,12 +234,12 @@ class Engine(EngineState):
 
     def tick(self, now: float) -> None:
         """Let time pass: what came due takes its place in line, and flow follows the load."""
+        if due := [x for x in self._logs.values() if x.held and x.held[0][0] <= now]:
+            self._release(due, now)
         for log in self._logs.values():
-            shard = self._shards[log.partition]
-            if log.held and shard.active:
-                self._intake.release_due(shard, log, now)
             half = log.holding <= HELD_PER_TIER // 2
-            if log.paused and log.delay is not None and half and not shard.still:
+            stands = self._shards[log.partition].still
+            if log.paused and log.delay is not None and half and not stands:
                 self._out.resume(log)
         for shard in self._shards.values():
             self._tick(shard, now)
@@ -359,6 +359,15 @@ class Engine(EngineState):
                     self._out.resume(log)
 
     # -- inside ------------------------------------------------------------------------------
+
+    def _release(self, tiers: Sequence[Log], now: float) -> None:
+        """What came due takes its place in line, of each tier its share of the room there is."""
+        due = [log for log in tiers if self._shards[log.partition].active]
+        room = self._capacity - self.load
+        if due and room > 0:
+            for log in due:
+                shard = self._shards[log.partition]
+                self._intake.release_due(shard, log, now, max(1, room // len(due)))
 
     def _tick(self, shard: Shard, now: float) -> None:
         if shard.delayed:

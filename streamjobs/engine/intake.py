@@ -126,15 +126,25 @@ class Intake:
         if log.refetch is None:
             log.watermark.ended(offset)
 
-    def release_due(self, shard: Shard, log: Log, now: float) -> None:
-        """Let the due records of a tier take their place in line, or move on."""
+    def release_due(self, shard: Shard, log: Log, now: float, most: int) -> None:
+        """Let the due records of a tier take their place in line, or move on.
+
+        Args:
+            shard: whose.
+            log: the tier's.
+            now: seconds since the epoch.
+            most: as many as there is room for in memory. The others are held, as if they were not
+                due, and where there are many the tier is not read on: after an outage all of a tier
+                may be due at once.
+        """
         held = log.held
-        while held and held[0][0] <= now:
+        while most > 0 and held and held[0][0] <= now:
             record = held.popleft()[1]
             if record.held:
                 record.held = False
                 log.holding -= 1
                 self._due(shard, record, now)
+                most -= 1
 
     def _hold(self, shard: Shard, record: Record, due: float, now: float) -> None:
         """Keep a record of a tier in memory, and give it its place in its lane."""
@@ -154,7 +164,8 @@ class Intake:
                 lane.unpark(record.place)  # this is what was noted, and it will not come again
             return
         lane.park(record.place, Parked(due, record, waiting=delivery.waiting))
-        if lane.order[0] == record.place:
+        # What is due already is let go with the others that are, as far as there is room.
+        if lane.order[0] == record.place and now < due:
             self._turns.advance(shard, main, lane, now)
 
     def _know(self, shard: Shard, message: Message, due: float, now: float) -> None:

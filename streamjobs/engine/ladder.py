@@ -6,13 +6,15 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from zlib import crc32
 
 from streamjobs.headers import Origin
 from streamjobs.retry import next_tier
 from streamjobs.topics import QueueTopics
 
-# Origins of a topic that was deleted and made again come before all of its successor's.
-BEFORE_ALL = -(2**63)
+# Origins of a topic that was deleted and made again come before all of its successor's, and those
+# of several such topics have places of their own: two jobs of one key and offset are no copies.
+BEFORE_ALL, GONE_TOPICS, GONE_OFFSETS = -(2**63), 2**19, 2**43
 
 
 class Ordering(StrEnum):
@@ -65,7 +67,8 @@ class Ladder:
         for main in self.mains:
             if (self.topic_ids.get(main) or main) == topic_id:
                 return main, offset
-        return self.mains[0], BEFORE_ALL + offset
+        gone = crc32(topic_id.encode()) % GONE_TOPICS
+        return self.mains[0], BEFORE_ALL + gone * GONE_OFFSETS + min(offset, GONE_OFFSETS - 1)
 
     def retry(self, rung: int, retry_after: float | None) -> float | None:
         """The delay of a failed job's next wait in seconds, or None when its ladder is used up."""

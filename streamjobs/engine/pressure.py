@@ -62,11 +62,14 @@ class Pressure:
         return 0.0 if self._full_since is None else now - self._full_since
 
     def _crowded(self, shards: Collection[Shard]) -> set[str]:
-        """The main topics to hold back: a backlog of the less urgent keeps no more urgent out."""
+        """The main topics to hold back.
+
+        A backlog of the less urgent keeps no more urgent out, nor does one of retries that are due.
+        """
         mains = self._ladder.mains
         crowded, urgent = set(), 0
         for main in mains:
             urgent += sum(shard.logs[main].load for shard in shards if main in shard.logs)
-            if len(mains) == 1 or urgent >= self._capacity // 2:
+            if urgent >= self._capacity // 2:
                 crowded.add(main)
         return crowded

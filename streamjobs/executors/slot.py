@@ -154,8 +154,10 @@ class Slot(threading.Thread):
             if record.result is RELEASED:
                 self._pool.release(run[index:])
                 return
+            # Asked before it is given away, as in ``threads``.
+            goes_on = record.result is None or isinstance(record.result, GOES_ON)
             self._pool.finish(record, monotonic() - self._began)
-            if record.result is not None and not isinstance(record.result, GOES_ON):
+            if not goes_on:
                 self._pool.release(run[index + 1 :])
                 return
 

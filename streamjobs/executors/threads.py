@@ -200,10 +200,12 @@ class ThreadExecutor:
                 self._release(run[index:])
                 return
             attempt(record)
+            # Asked before it is given away: who collects it may put it back in line at once.
+            goes_on = record.result is None or isinstance(record.result, GOES_ON)
             self._finished.append(record)
             if self._waiting:
                 self._tell()
-            if record.result is not None and not isinstance(record.result, GOES_ON):
+            if not goes_on:
                 self._release(run[index + 1 :])
                 return
 

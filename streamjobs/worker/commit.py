@@ -189,6 +189,7 @@ class CommitCycle:
         elif offsets and (wait or self._unanswered):
             hit("cycle.plain")
             self._consumer.commit(offsets)
+            self._under_way = None  # the engine must not hear of the older one last
             hit("cycle.plain-done")
             self._committed(cycle, "plain")
         elif offsets:
@@ -266,6 +267,7 @@ class CommitCycle:
         if self._under_way is not None:
             if offsets := self._consumer.offsets(self._texts(self._under_way)):
                 self._consumer.commit(offsets)
+                self._engine.committed(self._under_way)
             self._under_way = None
 
     def _answered(self, error: Any) -> None:

@@ -346,7 +346,8 @@ class Taking:
         """Tell the engine that of a retry topic, and where all of the shard's end by now."""
         topic, number = place
         ends: dict[str, int] = {}
-        for tier in self._topics.tiers if topic in self._topics.tiers else ():
+        tiers = self._engine.tiers  # of those that are lost nobody tells where they end
+        for tier in tiers if topic in tiers else ():
             marks = self._consumer.marks((tier, number))
             if marks is None:
                 return False

@@ -37,7 +37,7 @@ def test_the_key_of_one_that_was_noted_goes_on_when_the_tier_was_read_past_it(
     make_driver: Make,
 ) -> None:
     # Given jobs behind three that are only noted, of which one is the second of its key
-    driver = taken(make_driver(), *crowd(b"a", b"b", b"b"))
+    driver = taken(make_driver(capacity=2 * HELD_PER_TIER), *crowd(b"a", b"b", b"b"))
     driver.main(DONE, key=b"a")
     driver.main(DONE + 1, key=b"b")
     last = HELD_PER_TIER + 2
@@ -55,6 +55,19 @@ def test_the_key_of_one_that_was_noted_goes_on_when_the_tier_was_read_past_it(
     assert (SHORT, last) in driver.started
     driver.finish(last, topic=SHORT)
     assert driver.started[-1] == (MAIN, DONE + 1)
+
+
+def test_of_a_tier_that_is_lost_nothing_is_waited_for(make_driver: Make) -> None:
+    driver = taken(make_driver(), parked(SHORT, 0, b"a"))
+    driver.engine.lose([LONG])
+    driver.engine.revoked([(LONG, 0)])
+    take(driver.engine, committed={MAIN: DONE}, ends={SHORT: 1})
+    driver.receive(parked(SHORT, 0, b"a"), now=100.0)
+
+    driver.engine.deleted(0, {SHORT: 1, LONG: 7})
+    driver.tick(101.0)
+
+    assert not driver.engine._shards[0].until
 
 
 def test_nobodys_place_is_forgotten_before_all_tiers_are_read_to_their_ends(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -195,7 +196,11 @@ class TestDue:
 
         assert driver.started[1:] == [(SHORT, 0), (MAIN, 6), (MAIN, 7)]
 
-    def test_a_full_tier_is_paused_and_flows_again_at_half(self, driver: Driver) -> None:
+    def test_a_full_tier_is_paused_and_flows_again_at_half(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        driver = make_driver(capacity=2 * HELD_PER_TIER)
+        own(driver.engine, 0)
         held = [
             FakeMessage(SHORT, n, None, at=float(n), headers_=origin(n))
             for n in range(HELD_PER_TIER)
@@ -208,6 +213,57 @@ class TestDue:
         driver.tick(1.0 + HELD_PER_TIER // 2)
 
         assert driver.engine.take_flow().resume == [(SHORT, 0)]
+
+    def test_where_all_of_a_tier_is_due_memory_is_bounded_and_main_flows(
+        self, make_driver: Callable[..., Driver]
+    ) -> None:
+        # Given far more retries that are due than there is room for, and jobs in main
+        capacity, count = 100, HELD_PER_TIER + 500
+        driver = make_driver(capacity=capacity)
+        own(driver.engine, 0)
+        late = [FakeMessage(SHORT, n, b"%d" % n, headers_=origin(n)) for n in range(count)]
+        driver.engine.ended(MAIN, 0, count, 100.0)
+        driver.receive(*late[:-500], now=100.0)
+
+        # Then as many are in hand as there is room for, and the tier is read no further
+        driver.tick(100.0)
+        assert driver.engine.load == capacity
+        assert driver.paused(SHORT)
+
+        # And main flows, however long that takes
+        for second in range(3):
+            driver.tick(101.0 + second)
+        assert not driver.paused(MAIN)
+        driver.main(count, key=b"fresh")
+        assert driver.started[-1] == (MAIN, count)
+
+        # And when all of them have run, the rest is read
+        for turn in range(count):
+            driver.finish_all()
+            driver.tick(105.0 + turn)
+            if not driver.running:
+                break
+        assert not driver.paused(SHORT)
+        driver.receive(*late[-500:])
+        for turn in range(count):
+            driver.finish_all()
+            driver.tick(5_000.0 + turn)
+        assert len([each for each in driver.started if each[0] == SHORT]) == count
+
+    def test_each_tier_has_its_share_of_the_room(self, make_driver: Callable[..., Driver]) -> None:
+        driver = make_driver(capacity=100)
+        own(driver.engine, 0, 1)
+        for partition in (0, 1):
+            driver.engine.ended(MAIN, partition, 500, 0.0)
+            for n in range(500):
+                of = (("sj-origin", b"T:%d:%d" % (partition, n)), ("sj-attempt", b"1"))
+                message = FakeMessage(SHORT, n, b"%d" % n, partition, at=100.0, headers_=of)
+                driver.receive(message, now=100.0)
+
+        driver.tick(101.0)
+
+        shares = Counter(record.log.partition for record in driver.running)
+        assert shares == {0: 50, 1: 50}
 
 
 class TestCycle:

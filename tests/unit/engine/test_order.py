@@ -248,6 +248,20 @@ def test_an_origin_of_an_older_topic_comes_first(driver: Driver) -> None:
     assert driver.started == [(MAIN, 0), (SHORT, 5)]
 
 
+def test_jobs_of_two_older_topics_are_no_copies_of_one_another(driver: Driver) -> None:
+    # given jobs of one key that stood at the same offset of topics that are no more
+    for number, topic in enumerate((b"Y", b"Z")):
+        old = (("sj-origin", topic + b":0:9"), ("sj-attempt", b"1"))
+        driver.receive(FakeMessage(SHORT, number, at=100.0, headers_=old), now=100.0)
+
+    driver.tick(101.0)
+    driver.finish_all()
+
+    # then both run, and before what is in main
+    assert sorted(driver.started) == [(SHORT, 0), (SHORT, 1)]
+    assert max(driver.places) < 0
+
+
 def test_a_clock_that_jumps_back_an_hour_delays_but_neither_reorders_nor_loses(
     driver: Driver,
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from unit.engine.drive import MAIN, FakeMessage
+from unit.engine.drive import FAILED, MAIN, FakeMessage
 
 from streamjobs.engine.records import Log, Record, Run
-from streamjobs.engine.results import RELEASED
+from streamjobs.engine.results import RELEASED, Failed
 from streamjobs.executors import processes, slot
+from streamjobs.executors.carry import write_result
 from streamjobs.executors.frames import Unpacker, pack
 from streamjobs.executors.processes import ProcessExecutor
 from streamjobs.executors.slot import ChildRecipe, Slot
@@ -76,6 +77,28 @@ def test_how_long_a_child_takes_to_start_is_no_work(scene: Scene) -> None:
     assert [record.result for record in run] == [None, None]
     assert (scene.pool.ran, scene.pool.seconds) == (2, 2 * RUNS)
     assert scene.pool.collect() == run
+
+
+def test_what_a_run_came_to_is_not_asked_of_a_record_that_was_given_away(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a loop that takes a failed job back in line as soon as it is told of it
+    finish = scene.pool.finish
+
+    def in_line_at_once(record: Record, seconds: float) -> None:
+        assert isinstance(record.result, Failed)
+        finish(record, seconds)
+        record.result = None
+
+    monkeypatch.setattr(scene.pool, "finish", in_line_at_once)
+    scene.say(0.0, pack("ready"))
+    scene.say(0.0, pack("begun"))
+    came_to = Record(scene.log, 0, b"k", FakeMessage(MAIN, 0))
+    came_to.result, came_to.job = FAILED, "send"
+    scene.say(RUNS, write_result(came_to))
+    # when it fails, then what is behind it in its run does not begin
+    run = scene.run(2)
+    assert [record.result for record in run] == [None, RELEASED]
 
 
 def test_what_no_child_has_begun_has_not_run(scene: Scene) -> None:

@@ -69,6 +69,33 @@ def test_after_a_failure_the_rest_of_the_run_is_given_back(make: Make) -> None:
     assert [r.result for r in records[2:]] == [RELEASED, RELEASED]
 
 
+def test_what_a_run_came_to_is_not_asked_of_a_record_that_was_given_away(make: Make) -> None:
+    # given a loop that takes a failed job back in line as soon as it is told of it
+    failed = Failed(Failure("E", "", ""))
+    told: list[Result | None] = []
+
+    class InLineAtOnce(list[Any]):
+        def append(self, record: Record) -> None:
+            told.append(record.result)
+            if record.result is failed:
+                record.result = None
+            super().append(record)
+
+    def attempt(record: Record) -> None:
+        record.result = failed if record.offset == 1 else None
+
+    executor = make(attempt)
+    executor._finished = InLineAtOnce()  # type: ignore[assignment]
+
+    # when it fails, then what is behind it in its run does not begin
+    executor.submit([run_of(1, 2)])
+    for _ in range(1000):
+        if len(told) == 2:
+            break
+        executor.wait(0.01)
+    assert told == [failed, RELEASED]
+
+
 def test_what_comes_up_after_the_lease_is_given_back(make: Make) -> None:
     executor = make(lambda _: None)
     executor.lease = monotonic() - 1.0

@@ -437,6 +437,37 @@ def test_a_new_producers_id_is_told_once_the_coordinator_answers(stand: Stand) -
     assert kinds(stand) == ["send", "send", "commit", "send"]
 
 
+def test_a_new_producers_id_is_told_beside_what_the_broker_has_by_then(stand: Stand) -> None:
+    # Given a commit that was not answered, and a producer that is used up
+    stand.driver.main(0, 1, 2)
+    stand.driver.finish(0)
+    assert stand.cycle.run()
+    stand.driver.finish(1, FAILED)
+    stand.send_refusals = [CycleFailed("no", fatal=True)]
+    assert not stand.cycle.run(wait=True)
+
+    # When the next one's id is told, then beside no lower offset than that one's
+    assert stand.cycle.run(wait=True)
+    assert [each for each in stand.diary if each[0] in {"begin", "commit"}] == [
+        ("begin", {(MAIN, 0): 1}),
+        ("commit", {(MAIN, 0): 1}),
+        ("commit", {(MAIN, 0): 1}),
+    ]
+
+
+def test_an_answer_that_comes_late_takes_nothing_back(stand: Stand) -> None:
+    # Given a commit that was not answered, and a later one that was
+    stand.driver.main(0, 1, 2)
+    stand.driver.finish(0)
+    assert stand.cycle.run()
+    stand.driver.finish(1)
+    assert stand.cycle.run(wait=True)
+
+    stand.answers[0](None)
+
+    assert stand.driver.engine.standing[MAIN, 0].offset == 2
+
+
 def test_who_is_no_member_commits_nothing_and_keeps_what_was_decided(stand: Stand) -> None:
     stand.driver.main(0)
     stand.driver.finish(0, FAILED)

@@ -145,7 +145,7 @@ ORDER = (
     Patch(
         "a record is due a second early",
         INTAKE,
-        "while held and held[0][0] <= now:",
+        "while most > 0 and held and held[0][0] <= now:",
         "while held and held[0][0] <= now + 1.0:",
     ),
     Patch(
