@@ -34,8 +34,7 @@ class Deletions:
         """
         if not shard.active:
             return
-        shard.era += 1
-        shard.until = {tier: end for tier, end in ends.items() if tier in shard.logs}
+        shard.era, shard.until = shard.era + 1, ends
         for record in (move.record for move in self._out.moves):
             # Not written yet, so not deleted either.
             if record.log.partition == shard.number and record.key is not None:
@@ -46,7 +45,7 @@ class Deletions:
     def go_on(self, shard: Shard, now: float) -> None:
         """Forget what was deleted, once all tiers are read as far as they have to be."""
         for tier, end in shard.until.items():
-            log = shard.logs.get(tier)
+            log = shard.logs.get(tier)  # none of one that is lost
             if log is not None and (log.watermark.position or 0) < end:
                 return
         shard.until = {}

@@ -62,9 +62,13 @@ def test_of_a_tier_that_is_lost_nothing_is_waited_for(make_driver: Make) -> None
     driver.engine.lose([LONG])
     driver.engine.revoked([(LONG, 0)])
     take(driver.engine, committed={MAIN: DONE}, ends={SHORT: 1})
+    driver.engine.take_flow()
     driver.receive(parked(SHORT, 0, b"a"), now=100.0)
+    driver.main(DONE)
+    assert driver.started[-1] == (MAIN, DONE)
 
     driver.engine.deleted(0, {SHORT: 1, LONG: 7})
+    assert driver.engine._shards[0].until
     driver.tick(101.0)
 
     assert not driver.engine._shards[0].until
