@@ -145,8 +145,11 @@ class Fleet:
 
     @property
     def quiet(self) -> bool:
-        """Whether all that should run runs, and nobody sleeps or is leaving."""
-        return not self._asleep and not self._leaving and len(self._staying()) == self.target
+        """Whether all that should run runs, and nobody sleeps or is leaving.
+
+        One that slept when all but so many were told to stop runs on.
+        """
+        return not self._asleep and not self._leaving and len(self._staying()) >= self.target
 
     def end(self, within: float) -> None:
         """Have all of them stop in good order, and kill those that do not in time."""

@@ -522,6 +522,19 @@ def test_an_answer_about_what_was_taken_away_meanwhile_commits_nothing() -> None
     assert not scene.taking.busy
 
 
+def test_where_a_lost_retry_topic_ends_is_not_asked() -> None:
+    # Given a shard that is whole without a retry topic that was deleted
+    scene = Scene()
+    scene.assigned()
+    scene.go_on()
+    scene.engine.lose([LONG])
+    scene.log, scene.silent = (5, 5), True
+
+    # When records of another one are deleted, then that one is read on
+    assert scene.taking.strays.find([Stray(SHORT, 0, 0)], 0.0) == 5
+    assert scene.diary[-1] == ("seek", (SHORT, 0), 5)
+
+
 def test_when_records_of_a_retry_topic_are_deleted_their_keys_go_on() -> None:
     # Given a job that was moved to a retry topic, and one of its key behind it
     scene = Scene()
