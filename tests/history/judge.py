@@ -8,12 +8,24 @@ from __future__ import annotations
 import signal
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from functools import partial
+from itertools import dropwhile, islice, pairwise
 
 from history.events import FINAL, Outcome
-from history.model import FOREVER, SECOND, Attempt, Gap, History, Sample, Stored, first_end, grouped
+from history.model import (
+    FOREVER,
+    SECOND,
+    Attempt,
+    Gap,
+    History,
+    Hit,
+    Sample,
+    Stored,
+    first_end,
+    grouped,
+)
 from history.take_overs import limit_of, take_overs
 
 # Brokers stamp records in milliseconds, by a clock that is read at another moment than ours.
@@ -251,16 +263,15 @@ def _moved_by(history: History, copy: Stored) -> int | None:
     if process is None:
         return None
     hits = history.hits_of.get(process.pid, [])
-    after = hits[bisect_left(hits, copy.at - STAMP_SLACK, key=lambda h: h.at) :]
     # Its transaction is the first all of whose records were acknowledged after it was stamped: the
     # one before may just have been committed.
-    written = next((n for n, h in enumerate(after) if h.name == "txn.produced"), len(after))
-    after = after[written:]
-    ended = next((n for n, h in enumerate(after) if h.name == "txn.committed"), None)
-    if ended is not None:
-        # Its next transaction takes no record before the end of this one is marked everywhere.
-        next_one = (h.at for h in after[ended:] if h.name == "txn.produced")
-        moved = min(next(next_one, FOREVER), after[ended].at + MARKED)
+    ended = _from_the_end(hits, copy.at - STAMP_SLACK)
+    if ended:
+        # The next one after it takes no record before its end is marked everywhere. By the stamp it
+        # may be one earlier, not one later.
+        behind = _from_the_end(hits, copy.at + STAMP_SLACK)
+        next_one = next((h.at for h in behind if h.name == "txn.produced"), FOREVER)
+        moved = min(next_one, ended[0].at + MARKED)
     else:
         # One that died before it was told had asked for it; nobody commits for another one.
         died = [at for at in (process.killed, process.ended) if at is not None]
@@ -269,6 +280,18 @@ def _moved_by(history: History, copy: Stored) -> int | None:
         moved = min(died) + MARKED
     away = any(f.at < moved and copy.at < f.until for f in history.faults if f.is_broker)
     return None if away else moved
+
+
+def _from_the_end(hits: list[Hit], at: int) -> list[Hit]:
+    """From the end on of the first transaction whose records were acknowledged from then on."""
+    left: Iterable[Hit] = islice(hits, bisect_left(hits, at, key=lambda h: h.at), None)
+    for name in ("txn.produced", "txn.committed"):
+        left = dropwhile(partial(_is_another, name), left)
+    return [*left]
+
+
+def _is_another(name: str, hit: Hit) -> bool:
+    return hit.name != name
 
 
 def offsets(history: History) -> Iterator[Violation]:

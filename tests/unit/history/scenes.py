@@ -141,8 +141,8 @@ def fresh(history: History) -> History:
 def waits_again(scene: Scene, at: float) -> None:
     """B, which waits in a tier, is moved there once more by worker 1, and that is committed."""
     scene.moved(stored(scene, MAIN, 1), TIER, 5, at, 0, waiting=True, by=101)
-    scene.hit("txn.produced", at + 0.01)
-    scene.hit("txn.committed", at + 0.02)
+    scene.hit("txn.produced", at + 0.03)
+    scene.hit("txn.committed", at + 0.04)
 
 
 def waiting_again_after_it_ran(scene: Scene) -> None:
