@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 # Test files run in so many processes, each with a broker of its own; most of them wait for others.
-PROCESSES ?= 3
+PROCESSES ?= 4
 # Files as they come: those whose tests take longest begin, and tests/unit fills up what is left.
 # By itself pytest-xdist puts files of one test last, and one process has what the others wait for.
 IN_TURN := --dist loadfile --no-loadscope-reorder

@@ -133,7 +133,11 @@ class GroupConsumer:
         first = self._consumer.poll(timeout)
         batch: list[Message] = []
         if first is not None:
-            batch = [first, *self._consumer.consume(BATCH, 0)]
+            before = len(self._assigned)
+            more = self._consumer.consume(BATCH, 0)
+            anew = (first.topic(), first.partition()) in self._assigned[before:]
+            # It is of the assignment before: of the new one it comes again, behind others.
+            batch = more if anew else [first, *more]
         if self._assigned:
             # The client remembers that a partition was paused when it was taken away (librdkafka
             # 2.16): nothing would ever be fetched of it.

@@ -90,7 +90,15 @@ class Strays:
         if not news and now < self._again:
             return 0
         self._again = now + RETRY
-        return sum(self._settle(place, stray) for place, stray in list(self._asked.items()))
+        deleted = 0
+        for place, stray in list(self._asked.items()):
+            found = self._settle(place, stray)
+            if found is None:
+                # One that does not answer takes its time, and this is the loop's. The others first.
+                self._asked[place] = self._asked.pop(place)
+                break
+            deleted += found
+        return deleted
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """These are not ours any more."""
@@ -98,10 +106,11 @@ class Strays:
             self._asked.pop(place, None)
             self.standing.pop(place, None)
 
-    def _settle(self, place: Partition, stray: Stray) -> int:
+    def _settle(self, place: Partition, stray: Stray) -> int | None:
+        """How many offsets were deleted; None: the broker does not answer."""
         marks = self._reader.marks(place)
         if marks is None:
-            return 0
+            return None
         low, high = marks
         if stray.cut is not None or stray.offset > high:
             self._settle_beyond(place, stray, low, high)
@@ -112,7 +121,9 @@ class Strays:
                 *(self._group, *place, stray.offset),
             )
             self._go_on(place, stray.offset)
-        elif self._deleted(place):
+        elif not self._deleted(place):
+            return None
+        else:
             self._tell_deleted(place, stray.offset, low)
             self._go_on(place, low)
             return low - stray.offset

@@ -82,6 +82,13 @@ class NoOffset:
         return self.at  # the client's own are None where it has none
 
 
+class FakeRecord(NoOffset):
+    """A record."""
+
+    def error(self) -> Any:
+        return None
+
+
 Heard = list[tuple[str, Any]]
 
 
@@ -114,6 +121,27 @@ def test_lost_partitions_are_told_apart_from_those_taken_back(
 
     where = [("shop.mail", 3)]
     assert heard == [("assigned", where), ("revoked", where), ("lost", where)]
+
+
+@pytest.mark.parametrize("which", [3, 4])
+def test_a_record_of_an_assignment_that_is_over_is_not_taken_for_the_next_ones(
+    member: group.GroupConsumer, which: int
+) -> None:
+    # given a record, and a partition that goes and comes back before the rest is taken
+    consumer: Any = member._consumer
+    consumer.callbacks["on_assign"](consumer, [TopicPartition("shop.mail", n) for n in (3, 4)])
+    record = FakeRecord(3)
+    consumer.queue = [record]
+
+    def goes_and_comes_back(*_: Any) -> list[Any]:
+        for name in ("on_revoke", "on_assign"):
+            consumer.callbacks[name](consumer, [TopicPartition("shop.mail", which)])
+        return []
+
+    consumer.consume = goes_and_comes_back
+
+    # then it is dropped where that was its own, which is read again from what is committed
+    assert member.poll(0).messages == ([] if which == record.partition() else [record])
 
 
 def test_who_is_in_no_group_commits_nothing_of_what_it_still_holds(

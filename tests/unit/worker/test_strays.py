@@ -65,6 +65,27 @@ def test_it_does_not_go_on_before_somebody_has_taken_note_of_what_was_deleted() 
     assert scene.sought == [(MAIN, 10)]
 
 
+def test_where_a_broker_is_silent_it_is_asked_once_and_the_others_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given partitions whose records were deleted, of which the first one's broker is silent
+    scene, asked = Scene(), list[int]()
+
+    def marks(partition: Partition) -> tuple[int, int] | None:
+        asked.append(partition[1])
+        return None if partition[1] < 2 else (10, 20)
+
+    monkeypatch.setattr(scene, "marks", marks)
+    strays = [Stray("shop.mail", number, 4) for number in range(4)]
+
+    # Then each time the loop waits for one answer that does not come, and no other waits for it
+    found = [scene.strays.find(strays, 0.0)]
+    found += [scene.strays.find([], RETRY * turn) for turn in range(1, 4)]
+    assert asked == [0, 1, 2, 3, 0, 1]
+    assert found == [0, 0, 12, 0]
+    assert sorted(scene.sought) == [(("shop.mail", 2), 10), (("shop.mail", 3), 10)]
+
+
 def test_beyond_the_end_it_stands_still_and_says_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
