@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import random
 import sys
@@ -23,9 +24,12 @@ from history.model import FOREVER, SECOND, Fault, Gap, History, Stored
 from history.take_overs import limit_of, take_overs
 
 from streamjobs.app import App
+from streamjobs.errors import BrokerSetupError
 from streamjobs.kafka.admin import Admin
 from streamjobs.kafka.brokers import Broker, Node
 from streamjobs.kafka.progress import GroupProgress
+
+logger = logging.getLogger("chaos")
 
 SESSION = 6.0
 # Seconds: for the final drain, and for the workers to stop after it. Each job that kills its worker
@@ -43,6 +47,8 @@ DECK = (
 )  # fmt: skip
 # What every campaign has to have, comes first: on a slow machine few faults follow.
 OPENING = ("halt", "broker", "kill", "stop", "scale up")
+# How often a node is waited for that was killed, a minute each time.
+STARTS = 3
 # Seconds a fault waits for a worker that is in its group.
 PATIENCE = 6.0
 
@@ -235,7 +241,7 @@ class Campaign:
         begin = time.monotonic_ns()
         node.kill()
         time.sleep(seconds)
-        node.start()
+        _start(node)
         time.sleep(3)  # for its replicas to be in sync again
         self._fleet.faults.append(
             Fault(begin, time.monotonic_ns(), f"broker {node.address} killed for {seconds:.1f} s")
@@ -272,6 +278,18 @@ class Campaign:
             faults=sorted(self._fleet.faults, key=lambda f: f.at),
             gaps=self._plan.gaps,
         )
+
+
+def _start(node: Node) -> None:
+    """Bring it back, also where the machine stands still for longer than it may take."""
+    for _ in range(STARTS - 1):
+        try:
+            node.start()
+        except BrokerSetupError as error:
+            logger.warning("%s", error)
+        else:
+            return
+    node.start()
 
 
 @contextmanager
