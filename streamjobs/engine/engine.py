@@ -118,7 +118,7 @@ class Engine(EngineState):
             number: which shard; nothing happens when it is no longer whole.
             committed: offset, and what stands beside it, by topic; None where nothing was ever
                 committed.
-            ends: high watermark by tier.
+            ends: high watermark by topic.
             now: seconds since the epoch.
         """
         shard = self._shards.get(number)

@@ -55,6 +55,8 @@ class Log:
         target: while the shard is rebuilt: the end up to which a tier has to be read, else None.
         scanned: while the shard is rebuilt: up to where it was read.
         at_end: whether an end-of-partition event came after the last record.
+        least_end: of main, where its leader said that it ended when the shard was taken: the event
+            may come from a broker that is not as far.
         refetch: the first offset that was scanned and not held, or None.
         paused: whether the consumer was told to fetch no more of it.
     """
@@ -70,6 +72,7 @@ class Log:
         "held",
         "holding",
         "last_epoch",
+        "least_end",
         "live",
         "load",
         "mute",
@@ -93,6 +96,7 @@ class Log:
         self.topic, self.partition = topic, partition
         self.delay, self.rung = delay, rung
         self.live, self.stale, self.paused, self.at_end = True, False, False, False
+        self.least_end = 0
         self.begins = True
         self.load = self.holding = 0
         self.watermark = Watermark()

@@ -54,7 +54,9 @@ class Taking:
             elif log.stale:
                 self._out.seek(log, BEGINNING if base is None else base.offset)
             _begin(log, base)
-            if topic in ends and ends[topic] > (0 if base is None else base.offset):
+            if log.delay is None:
+                log.least_end = ends.get(topic, 0)
+            elif topic in ends and ends[topic] > (0 if base is None else base.offset):
                 log.target = ends[topic]
             # It may have been filled and paused before it was known where it stands.
             self._out.resume(log)

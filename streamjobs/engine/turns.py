@@ -93,10 +93,10 @@ class Turns:
         if head is None or now < lane.not_before:
             return
         log = shard.logs[main]
-        if not log.at_end:
+        end = log.watermark.position or 0
+        if not log.at_end or end < log.least_end:
             shard.for_main[main, lane.key] = None
             return
-        end = log.watermark.position or 0
         why = f"{head.place} is past the end of main, {end}"
         if head.held:
             lane.unpark(head.place)

@@ -78,6 +78,19 @@ class TopicInfo:
 
 
 @dataclass(frozen=True)
+class GroupLimits:
+    """What brokers keep of a group's offsets; None where they do not tell.
+
+    Attributes:
+        text_bytes: how many bytes beside an offset.
+        offsets_minutes: for how long once nobody is in the group.
+    """
+
+    text_bytes: int | None
+    offsets_minutes: int | None
+
+
+@dataclass(frozen=True)
 class Watermarks:
     """The log of one partition: its first offset, and the one the next record will get."""
 
@@ -220,8 +233,8 @@ class Admin:
             {r.name: f for r, f in futures.items()}, "set the session timeout of group"
         )
 
-    def offset_texts(self) -> int | None:
-        """Return how many bytes brokers keep beside an offset, the least of all; None: not told."""
+    def group_limits(self) -> GroupLimits:
+        """Return what brokers keep of a group's offsets, the least of all."""
         brokers = self._metadata("asking for brokers").brokers
         asked = [ConfigResource(ResourceType.BROKER, str(number)) for number in brokers]
         futures: dict[Any, Any] = {}
@@ -231,9 +244,13 @@ class Admin:
             answer = gather(futures, "reading the settings of brokers", self._settings)
         except StreamjobsError as error:
             logger.info("brokers do not tell what they keep beside an offset: %s", error)
-            return None
-        found = [entries.get("offset.metadata.max.bytes") for entries in answer.values()]
-        return min((int(e.value) for e in found if e is not None and e.value), default=None)
+            return GroupLimits(None, None)
+
+        def least(name: str) -> int | None:
+            found = [entries.get(name) for entries in answer.values()]
+            return min((int(e.value) for e in found if e is not None and e.value), default=None)
+
+        return GroupLimits(least("offset.metadata.max.bytes"), least("offsets.retention.minutes"))
 
     def watermarks(self, partitions: Iterable[Partition]) -> dict[Partition, Watermarks]:
         """Return first and end offset of each partition.

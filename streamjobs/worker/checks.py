@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
+from streamjobs.clock import format_duration
 from streamjobs.engine.ladder import Ladder, Ordering
 from streamjobs.engine.metadata import TEXT_MAX
 from streamjobs.errors import AuthenticationError, TopicsError
@@ -18,7 +19,9 @@ from streamjobs.worker.source import Source
 logger = logging.getLogger("streamjobs.worker")
 
 
-def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
+def check(
+    admin: Admin, queue: Queue, source: Source, *, skip: bool, starts: bool = False
+) -> Ladder:
     """Refuse topics that would lose jobs or order; read the ladder off the broker.
 
     Args:
@@ -26,6 +29,7 @@ def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
         queue: whose topics.
         source: the app's parts.
         skip: whether partitions that were added to a main topic are left alone, not refused.
+        starts: whether a worker starts: what it should know is logged then, and not each time.
 
     Raises:
         AuthenticationError: all rights that are missing, with the commands that grant them.
@@ -40,7 +44,10 @@ def check(admin: Admin, queue: Queue, source: Source, *, skip: bool) -> Ladder:
         problems += [main.problem for main in admin.old_mains(specs, there) if main.waiting]
     else:
         _require_rights(admin, queue, source, there)
-        problems = [*_short_texts(admin.offset_texts()), *_planned(admin, specs, skip=skip)]
+        limits = admin.group_limits()
+        problems = [*_short_texts(limits.text_bytes), *_planned(admin, specs, skip=skip)]
+        if starts:
+            _tell_what_is_forgotten(topics.group, queue, limits.offsets_minutes)
     if problems:
         raise TopicsError(*problems)
     reads = topics.tiers_among(there)
@@ -100,6 +107,24 @@ def _short_texts(room: int | None) -> list[str]:
         f"offset.metadata.max.bytes={TEXT_MAX}, Kafka's default, or more, on every broker"
     )
     return [problem]
+
+
+def _tell_what_is_forgotten(group: str, queue: Queue, minutes: int | None) -> None:
+    """Warn where brokers may forget how far a queue is while they still have all of its jobs.
+
+    To a worker that comes then it is a new queue, and all of it runs again. A log that has lost its
+    beginning by then is refused (``taking``).
+    """
+    if minutes is not None and minutes * 60_000 < queue.retention_ms:
+        logger.warning(
+            "queue %s keeps jobs for %s, and brokers forget the offsets of a group that nobody is "
+            "in after %s: without any worker of group %s for so long, finished jobs run again. Set "
+            "offsets.retention.minutes of the brokers above the queue's retention",
+            queue.name,
+            format_duration(queue.retention_ms / 1000),
+            format_duration(minutes * 60),
+            group,
+        )
 
 
 def _embedded(

@@ -187,7 +187,10 @@ class Worker:
             try:
                 with Admin(self._source.settings) as admin:
                     skip = self._options.old_partitions
-                    return [check(admin, queue, self._source, skip=skip) for queue in self._queues]
+                    return [
+                        check(admin, queue, self._source, skip=skip, starts=True)
+                        for queue in self._queues
+                    ]
             except BrokerUnavailable as error:
                 logger.warning("%s; trying on", error)
                 self._stop_asked.wait(BROKER_PAUSE)

@@ -283,10 +283,9 @@ class Taking:
             for topic, base in committed.items():
                 if base is not None and base.offset > answer.of.get(topic, base.offset):
                     committed[topic] = None  # beyond the log's end, it says nothing of this log
-        ends = {topic: end for topic, end in answer.of.items() if topic in self._topics.tiers}
         hit("loop.answered")
         self._known.add(answer.number)
-        self._engine.taken(answer.number, committed, ends, wall())
+        self._engine.taken(answer.number, committed, answer.of, wall())
         return _vanished(committed)
 
     def _begins_somewhere(self, answer: Stands) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streamjobs.errors import BrokerSetupError
-from streamjobs.kafka.admin import Admin
+from streamjobs.kafka.admin import Admin, GroupLimits
 from streamjobs.kafka.brokers import Broker
 from streamjobs.settings import load_settings
 from streamjobs.topics import TopicSpec
@@ -77,4 +77,4 @@ def test_every_node_is_asked_how_much_it_keeps_beside_an_offset(kafka_cluster: B
     settings = load_settings({}, bootstrap_servers=kafka_cluster.bootstrap)
 
     with Admin(settings) as admin:
-        assert admin.offset_texts() == 4_096
+        assert admin.group_limits() == GroupLimits(4_096, 7 * 24 * 60)

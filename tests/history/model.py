@@ -14,6 +14,8 @@ from history.events import FINAL, Event, Kind, Outcome
 
 SECOND = 10**9
 FOREVER = 2**63
+# A worker's drain budget, as long as it is told no other.
+BUDGET = 20 * SECOND
 # A thread that has taken a job on may note its start this much later: decoding comes first.
 NOTED = SECOND // 4
 Place = tuple[str, int]
@@ -148,7 +150,7 @@ class Span:
 
     begin: int
     end: int
-    why: Literal["killed", "stopped", "lost"]
+    why: Literal["killed", "stopped", "lost", "late"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +276,24 @@ class History:
             # all the same.
             if hit.name == "loop.lost" and hit.at not in explained:
                 yield Span(hit.at - 2 * session, hit.at + NOTED, "lost")
+        yield from self._late(process)
         if process.killed is not None:
             yield Span(process.killed, FOREVER, "killed")
+
+    def _late(self, process: Process) -> Iterable[Span]:
+        """When what it gave back was not committed within the drain budget, or may not have been.
+
+        Then it is left to whoever comes next: no coordinator has taken the last commit in time.
+        """
+        asked, ended = process.asked, process.ended
+        if asked is not None and ended is not None and ended - asked >= BUDGET:
+            yield Span(asked, ended, "late")
+        began = 0
+        for hit in self.hits_of.get(process.pid, []):
+            if hit.name == "loop.revoked":
+                began = hit.at
+            elif hit.name == "loop.drained" and began and hit.at - began >= BUDGET:
+                yield Span(began, hit.at, "late")
 
     def cut_off_at(self, worker: int, at: int) -> Span | None:
         """The span in which a process was cut off at a time, if it was."""
@@ -371,6 +389,7 @@ class History:
                 "stops": sum(p.asked is not None for p in processes),
                 "halts past the session": sum(s.why == "stopped" for s in spans),
                 "losses unasked": sum(s.why == "lost" for s in spans),
+                "drains past the budget": sum(s.why == "late" for s in spans),
                 "broker kills": sum(f.is_broker for f in self.faults),
                 "scale-ups": sum(f.what.startswith("scale up") for f in self.faults),
                 "rebalances": hits["loop.assigned"],

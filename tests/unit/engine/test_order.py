@@ -236,6 +236,29 @@ def test_an_origin_of_another_partition_is_forged(driver: Driver) -> None:
     assert move.failure.type == describe(InvalidRecord()).type
 
 
+def test_an_end_that_is_told_by_a_broker_that_is_behind_refuses_nobody(
+    make_driver: Callable[..., Driver],
+) -> None:
+    # given a shard whose main ended at 11 when it was taken, and a job of it in a tier
+    driver = make_driver()
+    driver.engine.assigned([(topic, 0) for topic in (MAIN, SHORT, LONG)])
+    take(driver.engine, ends={MAIN: 11, SHORT: 1})
+    driver.receive(FakeMessage(SHORT, 0, at=100.0, headers_=origin(10)), now=100.0)
+
+    # when main is read from one that has only 5 of it so far
+    driver.main(*range(5), key=b"other")
+    driver.engine.ended(MAIN, 0, 5, 101.0)
+    driver.tick(102.0)
+    driver.finish_all()
+    assert driver.engine.cycle() is not None
+    assert (SHORT, 0) not in driver.started
+
+    # then it waits, and runs when main is read past its place
+    driver.main(*range(5, 10), key=b"other")
+    driver.main(10)
+    assert (SHORT, 0) in driver.started
+
+
 def test_an_origin_of_an_older_topic_comes_first(driver: Driver) -> None:
     driver.main(0)
     driver.finish(0, FAILED)

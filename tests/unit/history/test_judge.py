@@ -389,6 +389,23 @@ def test_who_is_woken_and_loses_them_a_second_time_was_cut_off_again() -> None:
     assert rules(fresh(scene.history)) == set()
 
 
+@pytest.mark.parametrize(("seconds", "broken"), [(19.9, {"duplicates"}), (20.0, set())])
+@pytest.mark.parametrize("gives", ["all of it back", "some back"])
+def test_what_is_not_committed_within_the_drain_budget_runs_again(
+    gives: str, seconds: float, broken: set[str]
+) -> None:
+    # given one that ran something, and had so long to commit it when it gave it back
+    scene = run_again(5.5, 40)
+    if gives == "all of it back":
+        process = scene.history.processes[1]
+        process.asked, process.ended = ns(6), ns(6 + seconds)
+    else:
+        scene.hit("loop.revoked", 6)
+        scene.hit("loop.drained", 6 + seconds)
+
+    assert rules(scene.history) == broken
+
+
 def test_a_worker_told_to_stop_before_it_listens_dies_of_the_signal() -> None:
     scene = sound()
     scene.history.processes[2].code = -15

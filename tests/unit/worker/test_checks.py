@@ -8,7 +8,7 @@ import pytest
 
 from streamjobs import App
 from streamjobs.errors import AuthenticationError, TopicsError
-from streamjobs.kafka.admin import TopicInfo
+from streamjobs.kafka.admin import GroupLimits, TopicInfo
 from streamjobs.kafka.plan import Plan
 from streamjobs.kafka.rights import DESCRIBE, DESCRIBE_CONFIGS, READ, WRITE, Needs
 from streamjobs.topics import TopicSpec
@@ -21,8 +21,10 @@ class Brokers:
 
     embedded = False
 
-    def __init__(self, room: int | None, plan: Plan | None = None) -> None:
-        self.room, self._plan = room, plan or Plan()
+    def __init__(
+        self, room: int | None, plan: Plan | None = None, minutes: int | None = None
+    ) -> None:
+        self.limits, self._plan = GroupLimits(room, minutes), plan or Plan()
         self.rights: list[str] = []
 
     def topics(self, _: object) -> dict[str, TopicInfo]:
@@ -32,20 +34,20 @@ class Brokers:
         self.needs, self.group = needs, group
         return self.rights
 
-    def offset_texts(self) -> int | None:
-        return self.room
+    def group_limits(self) -> GroupLimits:
+        return self.limits
 
     def plan(self, specs: list[TopicSpec]) -> Plan:
         assert specs[0].name == "shop.schemas"
         return self._plan
 
 
-def checked(admin: Any, *, skip: bool = False) -> Any:
+def checked(admin: Any, *, skip: bool = False, **more: Any) -> Any:
     app = App("shop", bootstrap_servers="nowhere:1")
-    queue = app.queue("mail")
+    queue = app.queue("mail", retention="30d")
     store: Any = None
     source = Source("shop", app.registry, app.settings, app.prefix, store, lambda call: call)
-    return check(admin, queue, source, skip=skip)
+    return check(admin, queue, source, skip=skip, **more)
 
 
 def test_brokers_that_keep_too_little_beside_an_offset_are_refused() -> None:
@@ -56,6 +58,19 @@ def test_brokers_that_keep_too_little_beside_an_offset_are_refused() -> None:
 @pytest.mark.parametrize("room", [4_096, 100_000, None])
 def test_brokers_that_keep_enough_or_do_not_say_are_fine(room: int | None) -> None:
     assert checked(Brokers(room)).partitions == 8
+
+
+@pytest.mark.parametrize(("days", "told"), [(7, True), (30, False), (31, False), (None, False)])
+def test_that_brokers_forget_a_group_before_its_jobs_is_said_once_at_the_start(
+    caplog: pytest.LogCaptureFixture, days: int | None, *, told: bool
+) -> None:
+    brokers = Brokers(None, minutes=None if days is None else days * 24 * 60)
+    checked(brokers)
+    assert caplog.text == ""
+
+    checked(brokers, starts=True)
+    assert ("keeps jobs for 30d, and brokers forget" in caplog.text) is told
+    assert ("after 7d: without any worker of group shop.mail" in caplog.text) is told
 
 
 def test_only_added_partitions_are_skipped_where_that_is_asked_for() -> None:
