@@ -48,7 +48,7 @@ types: $(READY)  ## mypy, strict
 unit: $(READY)  ## the tests that need no broker
 	$(BIN)/pytest tests/unit $(PYTEST_ARGS)
 
-test: lint types  ## lint, types and every test but tests/system: under 10 minutes
+test: lint types  ## lint, types and every test but tests/system: some 10 minutes
 	$(BIN)/pytest --ignore=tests/system $(SPREAD) $(PYTEST_ARGS)
 
 test-all: lint types  ## with both group protocols, and tests/system: under 45 minutes
