@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -30,11 +29,11 @@ from streamjobs.kafka.config import consumer_config
 from streamjobs.kafka.endings import Endings
 from streamjobs.kafka.failures import NO_TOPIC, kafka_error
 from streamjobs.kafka.members import members_of
+from streamjobs.kafka.standing import Ends, Partition, Stand, Stands
 from streamjobs.settings import Settings
 
 logger = logging.getLogger("streamjobs.kafka")
 
-Partition = tuple[str, int]
 # Seconds that one call may take; what is not answered then is asked again.
 CALL_TIMEOUT = 0.5
 # The first times it is asked for stable offsets: the client answers nothing while they are not
@@ -50,43 +49,6 @@ AGAIN = 0.1
 FAILURES = 10
 # Seconds after which a group that does not tell its members is not asked again.
 MEMBERS_PATIENCE = 5.0
-
-
-class Stand(NamedTuple):
-    """How far a partition is: its committed offset, and the text beside it.
-
-    Attributes:
-        offset: the committed one; None: nothing was ever committed.
-        text: what stands beside it.
-        low: the first offset that the log still has; asked where nothing was committed.
-    """
-
-    offset: int | None
-    text: str | None = None
-    low: int = 0
-
-
-@dataclass
-class Stands:
-    """The answer to ``stands``: of one shard, by topic.
-
-    Attributes:
-        members: of the processes that tried a job alone, those that are in the group.
-    """
-
-    number: int
-    token: object
-    of: dict[str, Stand]
-    members: frozenset[str] = frozenset()
-
-
-@dataclass
-class Ends:
-    """The answer to ``ends``: high watermarks of one shard's partitions, by topic."""
-
-    number: int
-    token: object
-    of: dict[str, int]
 
 
 @dataclass

@@ -23,6 +23,7 @@ from streamjobs.kafka.outcome import LeftOpen
 from streamjobs.observe.metrics import WorkerMetrics
 from streamjobs.worker.commit import COORDINATOR_PATIENCE, CommitCycle
 from streamjobs.worker.giving_back import GivingBack
+from streamjobs.worker.idle import Idle
 from streamjobs.worker.lease import Lease
 from streamjobs.worker.lost_tiers import LostTiers
 from streamjobs.worker.pace import Pace
@@ -34,9 +35,6 @@ from streamjobs.worker.telling import Telling, troubles
 
 logger = logging.getLogger("streamjobs.worker")
 
-# Seconds after which a member that was given nothing counts as idle, not as joining: the group does
-# not tell every member that there is nothing for it.
-IDLE_AFTER = 8.0
 # With enough in hand the loop waits for outcomes instead of polling, this many seconds at most.
 FULL_WAIT, FULL_BATCH, FULL_POLL = 0.005, 256, 0.25
 
@@ -76,7 +74,7 @@ class QueueLoop(threading.Thread):
         self.last_turn = monotonic()
         self.questions = Questions()
         self._lease = Lease()
-        self._last_poll, self._pace = 0.0, Pace()
+        self._last_poll, self._pace, self._idle = 0.0, Pace(), Idle()
         self._joined, self._cut_off, self._name_taken = False, False, ""
         self._lost_tiers = LostTiers(queue)
         self._suspects, self._telling = Suspects(executor), Telling(queue, self.tally)
@@ -146,7 +144,7 @@ class QueueLoop(threading.Thread):
         self._taking = self._parts.make_taking(self._consumer)
         self._joined = True
         self.last_turn = monotonic()
-        self._idle_at = self.last_turn + IDLE_AFTER
+        self._idle.begin()
 
     def _leave(self) -> None:
         if not self._joined:
@@ -203,8 +201,9 @@ class QueueLoop(threading.Thread):
         if self._telling.is_due(now):
             self._telling.failures(self.engine.last_move)
         self.engine.tick(wall())
-        if self.state is State.JOINING and now >= self._idle_at:
-            self._count_as_idle(now)
+        if self.state is State.JOINING and self._idle.is_sure(self._consumer, now):
+            logger.info("queue %s: no partition for this worker so far", self.queue)
+            self.state = State.RUNNING
         self._take_shards(now)
         if self._lease.holds or self._still_member(now):
             self._begin(now)
@@ -228,13 +227,6 @@ class QueueLoop(threading.Thread):
             counts.clear()
         if self._telling.has_tripped(self.engine.breaker, records):
             self._executor.give_back()
-
-    def _count_as_idle(self, now: float) -> None:
-        """Be ready without partitions, if the group's coordinator answers."""
-        self._idle_at = now + IDLE_AFTER
-        if self._consumer.coordinated(COORDINATOR_PATIENCE):
-            logger.info("queue %s: no partition for this worker so far", self.queue)
-            self.state = State.RUNNING
 
     def _take_shards(self, now: float) -> None:
         """Have shards taken that have become whole, once it is known that the ladder is whole."""
@@ -353,7 +345,8 @@ class QueueLoop(threading.Thread):
         self.engine.revoked(partitions)
         self._taking.forget(partitions)
         if self.state is State.RUNNING and not self.engine.owned:
-            self.state, self._idle_at = State.JOINING, monotonic() + IDLE_AFTER
+            self.state = State.JOINING
+            self._idle.begin()
 
     def _give_back(self, why: str, partitions: Collection[Partition]) -> None:
         """Begin nothing of these, let their running jobs end within the budget, commit all.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 from streamjobs.engine.metadata import Committed, Metadata, conclude, read
-from streamjobs.kafka.inquiry import Stand
+from streamjobs.kafka.standing import Stand
 
 _PROCESS = re.compile(r"\.([0-9a-f]{16})\.[0-9a-f]{8}\Z")
 

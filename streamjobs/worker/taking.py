@@ -29,8 +29,8 @@ from streamjobs.failpoints import hit
 from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
 from streamjobs.kafka.group import GroupConsumer
-from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import CommitRefused, NotAMember
+from streamjobs.kafka.standing import Ends, Stand, Stands
 from streamjobs.wording import counted
 from streamjobs.worker.owners import committed_of, metadata_of, owner_of
 from streamjobs.worker.strays import Strays

@@ -11,7 +11,8 @@ from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPar
 
 from streamjobs.clock import monotonic
 from streamjobs.kafka import endings, inquiry
-from streamjobs.kafka.inquiry import Ends, Inquiry, Stand, Stands
+from streamjobs.kafka.inquiry import Inquiry
+from streamjobs.kafka.standing import Ends, Stand, Stands
 from streamjobs.settings import Settings
 
 SHARD = [("shop.mail", 0), ("shop.mail.retry.1s", 0)]

@@ -49,19 +49,6 @@ def test_it_is_marked_before_the_next_one_has_written(after: float, broken: set[
     assert rules(scene.history) == broken
 
 
-def test_by_the_stamp_it_may_be_one_earlier() -> None:
-    # one is acknowledged as the next one's records are stamped, and that one is not committed yet
-    scene = sound()
-    scene.hit("txn.produced", 2.49)
-    scene.hit("txn.committed", 2.505)
-    scene.moved(stored(scene, MAIN, 1), TIER, 5, 2.5, 0, waiting=True, by=101)
-    scene.hit("txn.produced", 2.515)
-    scene.committed(2.6, 0, TIER)
-    scene.hit("txn.committed", 2.7)
-
-    assert rules(scene.history) == set()
-
-
 def test_what_was_sampled_is_told() -> None:
     scene = sound()
     waiting_twice_at_a_time(scene)
@@ -70,15 +57,22 @@ def test_what_was_sampled_is_told() -> None:
     assert "asked at 2.9000: offset 0, and above it changes at nothing" in violation.text
 
 
-def test_a_transaction_that_ended_just_before_is_not_the_one_that_wrote_it() -> None:
+@pytest.mark.parametrize(
+    "times", [(2.46, 2.49, 2.51, 2.9, 3.5), (2.49, 2.505, 2.515, 2.6, 2.7)], ids=["before", "as it"]
+)
+def test_a_transaction_that_ended_as_it_was_stamped_is_not_the_one_that_wrote_it(
+    times: tuple[float, ...],
+) -> None:
+    # given one that was acknowledged and committed just before the copy was stamped, or as it was
+    produced, committed, its_own, asked, ended = times
     scene = sound()
-    scene.hit("txn.produced", 2.46)
-    scene.hit("txn.committed", 2.49)
-    # its own is committed long after, by a worker that stood still
+    scene.hit("txn.produced", produced)
+    scene.hit("txn.committed", committed)
+    # its own is committed after that, by a worker that may stand still
     scene.moved(stored(scene, MAIN, 1), TIER, 5, 2.5, 0, waiting=True, by=101)
-    scene.hit("txn.produced", 2.51)
-    scene.committed(2.9, 0, TIER)
-    scene.hit("txn.committed", 3.5)
+    scene.hit("txn.produced", its_own)
+    scene.committed(asked, 0, TIER)
+    scene.hit("txn.committed", ended)
 
     assert rules(scene.history) == set()
 

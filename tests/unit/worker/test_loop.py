@@ -25,11 +25,11 @@ from streamjobs.engine.suspicion import Suspicion
 from streamjobs.errors import BrokerUnavailable
 from streamjobs.executors.threads import ThreadExecutor
 from streamjobs.kafka.aside import Polled
-from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import GroupDenied
 from streamjobs.kafka.outcome import LeftOpen
+from streamjobs.kafka.standing import Ends, Stand, Stands
 from streamjobs.observe.metrics import WorkerMetrics
-from streamjobs.worker import giving_back, lease, pace, questions, telling
+from streamjobs.worker import giving_back, idle, lease, pace, questions, telling
 from streamjobs.worker import loop as loop_module
 from streamjobs.worker import parts as parts_module
 from streamjobs.worker.loop import QueueLoop
@@ -653,7 +653,7 @@ def test_who_was_left_behind_by_its_group_is_joining_until_the_coordinator_answe
     make: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a member whose partitions are somebody else's, and a coordinator that is away at first
-    monkeypatch.setattr(loop_module, "IDLE_AFTER", 0.01)
+    monkeypatch.setattr(idle, "IDLE_AFTER", 0.01)
     script = make()
     script.coordinators = [False, False, True]
     states = []

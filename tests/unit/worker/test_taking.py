@@ -20,8 +20,8 @@ from streamjobs.engine.taking import SUSPECTS
 from streamjobs.headers import Failure
 from streamjobs.kafka.aside import Stray
 from streamjobs.kafka.failures import TEXT_TOO_LONG
-from streamjobs.kafka.inquiry import Ends, Stand, Stands
 from streamjobs.kafka.membership import CommitRefused
+from streamjobs.kafka.standing import Ends, Stand, Stands
 from streamjobs.worker.owners import is_gone, read_id, read_tried
 from streamjobs.worker.strays import RETRY
 from streamjobs.worker.taking import OffsetsMissing, Taking, Topics
