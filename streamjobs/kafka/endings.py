@@ -18,8 +18,8 @@ logger = logging.getLogger("streamjobs.kafka")
 
 # Seconds that one try to end a transaction may take, and connecting before that.
 END_TIMEOUT, CONNECT_TIMEOUT = 10.0, 0.5
-# Seconds after which it is left to expire, as it has by then.
-END_PATIENCE = 30.0
+# Seconds after which it is left to expire, as it has by then, and between tries.
+END_PATIENCE, END_AGAIN = 30.0, 0.1
 
 
 class Endings:
@@ -80,5 +80,6 @@ class Endings:
             except KafkaException as error:
                 if not kafka_error(error).retriable() or monotonic() > deadline:
                     raise
+                threading.Event().wait(END_AGAIN)  # it may have said so at once
             else:
                 return

@@ -69,6 +69,13 @@ class Place:
         self.stack.callback(consumer.close)
         return consumer
 
+    def begun(self) -> tuple[GroupConsumer, TransactionalProducer]:
+        """A member, and a producer that has made a first cycle for it."""
+        member = self.member()
+        producer = TransactionalProducer(self.settings(), self.name)
+        producer.send([Onward(self.main, 1, None, b"a")], self.offset(1), member.metadata, unasked)
+        return member, producer
+
     def member(self) -> GroupConsumer:
         """A member that owns both partitions."""
         owned: list[Any] = []
@@ -198,9 +205,7 @@ def test_a_client_that_is_stuck_is_given_up_and_the_next_one_of_its_id_ends_what
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a client that sends no offsets, whatever time it is given
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     stuck = Stuck(producer._producer)
     producer._producer = cast("Any", stuck)
 
@@ -256,9 +261,7 @@ def test_what_a_commit_without_an_answer_came_to_is_found_out_by_another_client_
     place: Place, monkeypatch: pytest.MonkeyPatch, error: KafkaError, *, commits: bool
 ) -> None:
     # given a client whose commit is not answered, whether it was made or not
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     before = producer._producer
     producer._producer = cast("Any", Unanswered(before, commits=commits, error=error))
     monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.2)
@@ -289,9 +292,7 @@ def test_what_a_commit_without_an_answer_came_to_is_found_out_by_another_client_
 
 
 def test_no_stable_offsets_are_told_while_a_transaction_has_some_open(place: Place) -> None:
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     pair = (place.main, 0)
     assert member.committed([pair, (place.main, 1)], 10.0) == {pair: (1, "")}
 
@@ -307,9 +308,7 @@ def test_who_was_fenced_at_its_commit_asks_what_it_came_to(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given one whose commit was made, and whose answer is that another has its id by then
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     client = producer._producer
 
     class Fenced(Unanswered):
@@ -364,9 +363,7 @@ def blind_clients(monkeypatch: pytest.MonkeyPatch, producer: TransactionalProduc
 def test_where_another_client_does_not_find_it_either_yet_another_one_asks(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     producer._producer = cast("Any", Unanswered(producer._producer, commits=True))
     monkeypatch.setattr(cycle, "COMMIT_PATIENCE", 0.2)
     monkeypatch.setattr(cycle, "RENEWAL_PATIENCE", 0.2)
@@ -462,9 +459,7 @@ def test_without_transactions_a_record_that_was_refused_is_an_error_too(place: P
 
 def test_what_is_unknown_is_never_aborted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     # given a broker that answers the commit later than a call waits
-    member = place.member()
-    producer = TransactionalProducer(place.settings(), place.name)
-    producer.send([Onward(place.main, 1, None, b"a")], place.offset(1), member.metadata, unasked)
+    member, producer = place.begun()
     asked: list[float] = []
     until_done: Callable[[Any, float], None] = producer._until_done
 
